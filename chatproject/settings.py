@@ -1,0 +1,193 @@
+"""Django's settings, read from the environment.
+
+Production is the default; `DEBUG=1` is for development. README.md has the table of variables.
+"""
+
+import os
+from pathlib import Path
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+from chatproject import env, secret
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# A file of NAME=value lines; what the environment itself says goes first. ENV_FILE= (empty) reads no file.
+ENV_FILE = os.environ.get("ENV_FILE", ".env")
+if ENV_FILE and (BASE_DIR / ENV_FILE).is_file():
+    environ.Env.read_env(BASE_DIR / ENV_FILE)
+
+DEBUG = env.flag("DEBUG", False)
+
+SECRET_KEY = env.text("SECRET_KEY")
+if not SECRET_KEY and DEBUG:
+    SECRET_KEY = secret.kept(BASE_DIR / ".secret_key")
+if not SECRET_KEY:
+    raise ImproperlyConfigured(
+        "SECRET_KEY must be set: a long random text that stays the same and secret (with DEBUG=1 one is made for you)"
+    )
+
+ALLOWED_HOSTS = env.hosts("ALLOWED_HOSTS")
+if not ALLOWED_HOSTS and DEBUG:
+    ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
+if not ALLOWED_HOSTS:
+    raise ImproperlyConfigured(
+        "ALLOWED_HOSTS must be set: the host names of this service, separated by commas, like chat.example.com"
+    )
+
+# --- the chat ----------------------------------------------------------------------------------------------------
+
+AUTH_ENABLED = env.flag("AUTH_ENABLED", False)
+ALLOWED_ORIGINS = env.origins("ALLOWED_ORIGINS")  # beside the request's own host
+
+REDIS_URL = env.redis_url("REDIS_URL")
+if not REDIS_URL and (not DEBUG or env.redis_answers()):
+    REDIS_URL = "redis://localhost:6379"
+# Whether Redis is there is for `serve` and the system checks to say: migrate and collectstatic run without it.
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "chat.realtime.layers.RedisLayer",
+        "CONFIG": {"hosts": [{"address": REDIS_URL}], "prefix": "chat"},
+    }
+    if REDIS_URL
+    else {"BACKEND": "chat.realtime.layers.MemoryLayer"}
+}
+
+# --- the server --------------------------------------------------------------------------------------------------
+
+HOST = env.text("HOST", "127.0.0.1" if DEBUG else "0.0.0.0")
+PORT = env.whole("PORT", 8000, 0, 65535)  # 0: any free one
+WEB_CONCURRENCY = env.whole("WEB_CONCURRENCY", 1, 1, 64)
+SHUTDOWN_TIMEOUT = env.whole("SHUTDOWN_TIMEOUT", 10, 1, 600)  # seconds
+TRUSTED_PROXIES = env.whole("TRUSTED_PROXIES", 0, 0, 16)
+
+# --- Django ------------------------------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "chat",
+    "channels",
+    "rest_framework",
+    "simple_history",
+    "csp",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "chatproject.static.StaticFilesMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "simple_history.middleware.HistoryRequestMiddleware",
+]
+
+ROOT_URLCONF = "chatproject.urls"
+ASGI_APPLICATION = "chatproject.asgi.application"
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "/"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+DATABASES = {"default": env.database("DATABASE_URL", "sqlite:///db.sqlite3", BASE_DIR)}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = env.time_zone("TIME_ZONE", "UTC")
+USE_TZ = True
+
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"  # filled by collectstatic
+STATICFILES_DIRS = [path for path in (BASE_DIR / "static",) if path.is_dir()]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
+}
+# Files that collectstatic has not copied are found where they are, so a page never lacks its style.
+WHITENOISE_USE_FINDERS = True
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.SessionAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAdminUser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+}
+
+# --- security ----------------------------------------------------------------------------------------------------
+
+HTTPS_ONLY = env.flag("HTTPS_ONLY", not DEBUG)
+SECURE_SSL_REDIRECT = HTTPS_ONLY
+# A load balancer asks these over plain HTTP.
+SECURE_REDIRECT_EXEMPT = [r"^api/chat-api/(health|ready)/?$"]
+SECURE_HSTS_SECONDS = env.whole("HSTS_SECONDS", 31_536_000, 0, 63_072_000) if HTTPS_ONLY else 0
+SESSION_COOKIE_SECURE = HTTPS_ONLY
+CSRF_COOKIE_SECURE = HTTPS_ONLY
+CSRF_TRUSTED_ORIGINS = ALLOWED_ORIGINS
+if TRUSTED_PROXIES:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+X_FRAME_OPTIONS = "DENY"
+# HSTS for all subdomains, and for the browsers' preload lists, are promises about a whole domain: its owner gives
+# them at the proxy, not this service.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        "img-src": ["'self'", "data:"],
+        "connect-src": ["'self'"],
+        "base-uri": ["'none'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+    }
+}
+
+# --- logging -----------------------------------------------------------------------------------------------------
+
+LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"()": "chatproject.logs.LineFormatter", "fold_tracebacks": not DEBUG}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "loggers": {
+        # Django brings handlers of its own: without this each of its events would come twice.
+        "django": {"handlers": [], "level": "INFO" if LOG_LEVEL == "DEBUG" else LOG_LEVEL, "propagate": True},
+        "asyncio": {"level": "WARNING"},
+    },
+}
