@@ -11,7 +11,7 @@ def main() -> None:
         from django.core.exceptions import ImproperlyConfigured
         from django.core.management import execute_from_command_line
     except ImportError as error:
-        sys.exit(f"{error}. `make install` makes .venv with all that is needed; then: .venv/bin/python manage.py ...")
+        sys.exit(f"{error}. `make install` makes .venv with all that is needed: .venv/bin/python manage.py")
     try:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:

@@ -1,8 +1,8 @@
 """Typed reading of environment variables.
 
-Every function takes the variable's name and gives a checked value. A variable that is set but empty counts as not
-set. A bad value raises `ImproperlyConfigured` with one line that names the variable, what was expected and what
-came; values that may hold a password are never repeated.
+Every function takes the variable's name and gives a checked value. A variable that is set but empty counts
+as not set. A bad value raises `ImproperlyConfigured` with one line that names the variable, what was expected
+and what came; values that may hold a password are never repeated.
 """
 
 import os
@@ -73,7 +73,7 @@ def items(name: str) -> list[str]:
 
 
 def hosts(name: str) -> list[str]:
-    """Host names as Django's ALLOWED_HOSTS takes them: no scheme, no port; `.example.com` includes subdomains."""
+    """Host names for Django's ALLOWED_HOSTS: no scheme, no port; `.example.com` includes its subdomains."""
     found = items(name)
     for host in found:
         if not HOST_PATTERN.fullmatch(host):
@@ -82,7 +82,7 @@ def hosts(name: str) -> list[str]:
 
 
 def origins(name: str) -> list[str]:
-    """Web origins as a browser sends them: `scheme://host[:port]`, lower case, without the scheme's own port."""
+    """Web origins as a browser sends them: `scheme://host[:port]`, lower case, without the usual port."""
     return [_origin(name, value) for value in items(name)]
 
 
@@ -91,7 +91,9 @@ def redis_url(name: str) -> str:
     value = text(name)
     if not value:
         return ""
-    expected = "must be a URL like redis://host:6379/0, rediss://:password@host:6379/0 or unix:///run/redis.sock"
+    expected = (
+        "must be a URL like redis://host:6379/0, rediss://:password@host:6379/0 or unix:///run/redis.sock"
+    )
     try:
         parts = urllib.parse.urlsplit(value)
         valid = parts.scheme in REDIS_SCHEMES and (parts.port is None or parts.port > 0)
@@ -125,8 +127,8 @@ def database(name: str, default: str, base: Path) -> dict[str, Any]:
     given = config.pop("OPTIONS", {})
     if scheme == "sqlite":
         if not config["NAME"] or config["NAME"] == ":memory:":
-            # Django gives each thread a connection of its own: in memory, that would be a database of its own.
-            raise ImproperlyConfigured(f"{name} must name a file, like sqlite:///db.sqlite3; memory is not shared")
+            # Each thread has a connection of its own: in memory, that would be a database of its own.
+            raise ImproperlyConfigured(f"{name} must name a file, like sqlite:///db.sqlite3")
         return config | {"NAME": str(base / config["NAME"]), "OPTIONS": _sqlite_options() | given}
     if not config["NAME"]:
         raise ImproperlyConfigured(f"{name} {expected}: it names no database")
@@ -164,8 +166,8 @@ def _sqlite_options() -> dict[str, Any]:
     return {
         # WAL: readers don't wait for the writer, nor it for them.
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
-        # A transaction takes the write lock when it begins; one that takes it later fails at once if another has
-        # written meanwhile, however long the timeout.
+        # A transaction takes the write lock when it begins; one that takes it later fails at once if another
+        # has written meanwhile, however long the timeout.
         "transaction_mode": "IMMEDIATE",
         "timeout": 5,  # seconds to wait for another writer
     }
@@ -175,8 +177,8 @@ def _postgres_options() -> dict[str, Any]:
     return {
         "connect_timeout": 5,  # seconds
         "options": "-c statement_timeout=30000",  # milliseconds
-        # Under ASGI each request has a thread of its own, so a connection kept by the thread (CONN_MAX_AGE) would be
-        # lost with it: the process keeps a pool instead.
+        # Under ASGI each request has a thread of its own, and a connection that the thread keeps for the next
+        # one (CONN_MAX_AGE) is lost with it: the process keeps a pool instead.
         "pool": {"min_size": 1, "max_size": 8, "timeout": 5},
     }
 

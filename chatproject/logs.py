@@ -14,14 +14,12 @@ class LineFormatter(logging.Formatter):
     With `fold_tracebacks` a traceback stays on its event's line too, its line ends written as `\\n`.
     """
 
-    converter = time.gmtime
-
     def __init__(self, fold_tracebacks: bool = False) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s[%(process)d] %(message)s")
         self.fold_tracebacks = fold_tracebacks
 
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
-        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", self.converter(record.created))
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002 (a name of logging's)
+        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         return f"{seconds}.{int(record.msecs):03d}Z"
 
     def formatMessage(self, record: logging.LogRecord) -> str:

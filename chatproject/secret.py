@@ -29,13 +29,14 @@ def kept(path: Path) -> str:
 
 
 def _make(path: Path) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)  # mkstemp's files have mode 600
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    temporary = Path(name)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(get_random_secret_key() + "\n")
-        os.chmod(temporary, MODE)
+        temporary.chmod(MODE)
         os.link(temporary, path)
     except FileExistsError:
         pass  # another process was first: its key is as good
     finally:
-        os.unlink(temporary)
+        temporary.unlink()

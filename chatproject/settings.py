@@ -25,7 +25,7 @@ if not SECRET_KEY and DEBUG:
     SECRET_KEY = secret.kept(BASE_DIR / ".secret_key")
 if not SECRET_KEY:
     raise ImproperlyConfigured(
-        "SECRET_KEY must be set: a long random text that stays the same and secret (with DEBUG=1 one is made for you)"
+        "SECRET_KEY must be set to a long random text that stays the same (with DEBUG=1 one is made for you)"
     )
 
 ALLOWED_HOSTS = env.hosts("ALLOWED_HOSTS")
@@ -33,10 +33,10 @@ if not ALLOWED_HOSTS and DEBUG:
     ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
 if not ALLOWED_HOSTS:
     raise ImproperlyConfigured(
-        "ALLOWED_HOSTS must be set: the host names of this service, separated by commas, like chat.example.com"
+        "ALLOWED_HOSTS must be set to the host names of this service, separated by commas"
     )
 
-# --- the chat ----------------------------------------------------------------------------------------------------
+# --- the chat -------------------------------------------------------------------------------------
 
 AUTH_ENABLED = env.flag("AUTH_ENABLED", False)
 ALLOWED_ORIGINS = env.origins("ALLOWED_ORIGINS")  # beside the request's own host
@@ -44,7 +44,7 @@ ALLOWED_ORIGINS = env.origins("ALLOWED_ORIGINS")  # beside the request's own hos
 REDIS_URL = env.redis_url("REDIS_URL")
 if not REDIS_URL and (not DEBUG or env.redis_answers()):
     REDIS_URL = "redis://localhost:6379"
-# Whether Redis is there is for `serve` and the system checks to say: migrate and collectstatic run without it.
+# Whether Redis is there is for `serve` and the system checks to say: migrate and collectstatic run without.
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "chat.realtime.layers.RedisLayer",
@@ -54,7 +54,7 @@ CHANNEL_LAYERS = {
     else {"BACKEND": "chat.realtime.layers.MemoryLayer"}
 }
 
-# --- the server --------------------------------------------------------------------------------------------------
+# --- the server -----------------------------------------------------------------------------------
 
 HOST = env.text("HOST", "127.0.0.1" if DEBUG else "0.0.0.0")
 PORT = env.whole("PORT", 8000, 0, 65535)  # 0: any free one
@@ -62,7 +62,7 @@ WEB_CONCURRENCY = env.whole("WEB_CONCURRENCY", 1, 1, 64)
 SHUTDOWN_TIMEOUT = env.whole("SHUTDOWN_TIMEOUT", 10, 1, 600)  # seconds
 TRUSTED_PROXIES = env.whole("TRUSTED_PROXIES", 0, 0, 16)
 
-# --- Django ------------------------------------------------------------------------------------------------------
+# --- Django ---------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
     "chat",
@@ -146,7 +146,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
 }
 
-# --- security ----------------------------------------------------------------------------------------------------
+# --- security -------------------------------------------------------------------------------------
 
 HTTPS_ONLY = env.flag("HTTPS_ONLY", not DEBUG)
 SECURE_SSL_REDIRECT = HTTPS_ONLY
@@ -159,8 +159,8 @@ CSRF_TRUSTED_ORIGINS = ALLOWED_ORIGINS
 if TRUSTED_PROXIES:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 X_FRAME_OPTIONS = "DENY"
-# HSTS for all subdomains, and for the browsers' preload lists, are promises about a whole domain: its owner gives
-# them at the proxy, not this service.
+# HSTS for all subdomains and for the browsers' preload lists are promises about a whole domain: its owner may
+# give them at the proxy, this service can't.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 
 CONTENT_SECURITY_POLICY = {
@@ -176,7 +176,7 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
-# --- logging -----------------------------------------------------------------------------------------------------
+# --- logging --------------------------------------------------------------------------------------
 
 LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
 LOGGING = {

@@ -8,8 +8,8 @@ from whitenoise.responders import StaticFile
 class StaticFilesMiddleware(WhiteNoiseMiddleware):
     """WhiteNoise, with answers that are whole.
 
-    WhiteNoise streams each file from a synchronous iterator. Under ASGI Django can't stream that: it warns and reads
-    the whole file in a thread all the same. Our files are small, so they are read here.
+    WhiteNoise streams each file from a synchronous iterator. Under ASGI Django can't stream that: it warns,
+    and reads the whole file in a thread all the same. Our files are small, so they are read here.
     """
 
     @staticmethod

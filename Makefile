@@ -1,0 +1,55 @@
+# `make help` lists the targets.
+VENV ?= .venv
+BIN = $(VENV)/bin
+MANAGE = $(BIN)/python manage.py
+
+# Development, unless the environment says otherwise: everything started from here.
+export DEBUG ?= 1
+export VENV
+
+.DEFAULT_GOAL := help
+.PHONY: help run admin install test lint types pytest format bench clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: install ## install what is missing, migrate and serve http://127.0.0.1:8000/ (HOST, PORT)
+	@$(MANAGE) migrate --noinput --verbosity 0
+	@exec $(MANAGE) serve
+
+admin: install ## make an administrator for /admin/
+	@$(MANAGE) migrate --noinput --verbosity 0
+	@$(MANAGE) createsuperuser
+
+install: ## make .venv with what the service needs
+	@.ci/venv requirements.txt
+
+test: lint types pytest ## install all that tests need, then run every check and test
+	@echo "All checks and tests passed."
+
+# The tests' environment. No .env file: tests say themselves what they need.
+.PHONY: dev
+dev:
+	@.ci/packages
+	@.ci/venv requirements-dev.txt
+
+lint: dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+
+types: dev
+	ENV_FILE= $(BIN)/mypy
+
+pytest: dev
+	ENV_FILE= $(BIN)/python -m pytest $(ARGS)
+
+format: dev ## format the code
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: dev ## compare the speed with other chat servers; writes benchmarks/results/
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## remove what the other targets made, but not the database
+	rm -rf $(VENV) staticfiles .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
