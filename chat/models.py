@@ -1,0 +1,220 @@
+"""What an operator sets while the service runs: the chat's settings, and rooms.
+
+Each worker reads both tables every second (`chat.live`), so a saved row is in force on every worker within
+two seconds. No message is stored.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models.signals import m2m_changed
+from django.dispatch import receiver
+from django.utils import timezone
+from simple_history.models import HistoricalRecords
+
+from chat.realtime.config import LARGEST_MESSAGE, Config
+from chat.validators import (
+    ROOM_NAME_LENGTH,
+    ROOM_PATTERN_LENGTH,
+    validate_room_name,
+    validate_room_pattern,
+)
+
+LONGEST_TIMEOUT = 60  # seconds: a dead peer is gone within so many (docs/protocol.md, "Limits")
+LARGEST_BUFFER = 4096  # messages
+LARGEST_ROOM = 100_000  # members
+
+DEFAULTS = Config()
+
+
+class SlowConsumerPolicy(models.TextChoices):
+    """What happens to a client that reads too slowly, once its send buffer is full."""
+
+    CLOSE = "close", "Close the connection (code 4413); the client may come back"
+    DROP_OLDEST = "drop_oldest", "Drop the oldest message that waits"
+    DROP_NEWEST = "drop_newest", "Drop the message that does not fit"
+
+
+class ChatSettings(models.Model):
+    """The one row of settings. `load` reads it; where there is none yet, the defaults hold."""
+
+    auth_required = models.BooleanField(
+        "sign-in required",
+        default=False,
+        help_text="Only signed-in users may connect. AUTH_ENABLED=true in the server's environment wins: "
+        "then a sign-in is always required, whatever is set here.",
+    )
+    max_message_bytes = models.PositiveIntegerField(
+        "largest message",
+        default=DEFAULTS.max_message_bytes,
+        validators=[MinValueValidator(1), MaxValueValidator(LARGEST_MESSAGE)],
+        help_text=f"Bytes, 1 to {LARGEST_MESSAGE:,}. A larger message closes the connection (code 1009).",
+    )
+    send_buffer = models.PositiveIntegerField(
+        "send buffer",
+        default=DEFAULTS.send_buffer,
+        validators=[MinValueValidator(1), MaxValueValidator(LARGEST_BUFFER)],
+        help_text=f"Messages, 1 to {LARGEST_BUFFER:,}: how many may wait for one slow client.",
+    )
+    slow_consumer_policy = models.CharField(
+        "when the send buffer is full",
+        max_length=16,
+        choices=SlowConsumerPolicy,
+        default=SlowConsumerPolicy.CLOSE,
+        help_text="Nobody else ever waits for a slow client. Dropped messages are counted.",
+    )
+    heartbeat_interval = models.PositiveIntegerField(
+        "ping after",
+        default=int(DEFAULTS.heartbeat_interval),
+        validators=[MinValueValidator(1), MaxValueValidator(LONGEST_TIMEOUT - 1)],
+        help_text="Seconds of silence after which a client is pinged; less than the time below.",
+    )
+    heartbeat_timeout = models.PositiveIntegerField(
+        "give up after",
+        default=int(DEFAULTS.heartbeat_timeout),
+        validators=[MinValueValidator(2), MaxValueValidator(LONGEST_TIMEOUT)],
+        help_text=f"Seconds of silence, at most {LONGEST_TIMEOUT}, after which a client is gone (code 4408).",
+    )
+    presence_limit = models.PositiveIntegerField(
+        "presence in rooms up to",
+        default=100,
+        validators=[MaxValueValidator(LARGEST_ROOM)],
+        help_text="Members. In larger rooms nobody is told who comes and goes. 0: in no room.",
+    )
+    max_room_members = models.PositiveIntegerField(
+        "largest room",
+        default=0,
+        validators=[MaxValueValidator(LARGEST_ROOM)],
+        help_text="Members on all workers. A room that is full refuses more (429). 0: no limit.",
+    )
+    room_pattern = models.CharField(
+        "allowed room names",
+        max_length=ROOM_PATTERN_LENGTH,
+        blank=True,
+        default="",
+        validators=[validate_room_pattern],
+        help_text="A regular expression that the whole name must match, for example lobby|team-[a-z0-9-]+. "
+        "Other names are refused (404). Empty: every valid name is allowed.",
+    )
+    updated_at = models.DateTimeField("changed", auto_now=True)
+
+    history = HistoricalRecords(excluded_fields=["updated_at"])
+
+    class Meta:
+        verbose_name = verbose_name_plural = "chat settings"
+        default_permissions = ("change", "view")
+        permissions = [
+            ("view_live", "Can see live connections, rooms and workers"),
+            ("manage_live", "Can close connections and send announcements"),
+        ]
+        constraints = [
+            models.CheckConstraint(condition=models.Q(pk=1), name="chat_settings_one_row"),
+            models.CheckConstraint(
+                condition=models.Q(heartbeat_interval__lt=models.F("heartbeat_timeout")),
+                name="chat_settings_ping_before_timeout",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return "Chat settings"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save as the one row there is."""
+        self.pk = 1
+        super().save(*args, **kwargs)
+
+    @classmethod
+    def load(cls) -> Self:
+        """The settings: the row, or the defaults (unsaved) where there is none. Reads, never writes."""
+        return cls.objects.filter(pk=1).first() or cls(pk=1)
+
+    def clean(self) -> None:
+        super().clean()
+        interval, timeout = self.heartbeat_interval, self.heartbeat_timeout
+        if interval is not None and timeout is not None and interval >= timeout:
+            raise ValidationError(
+                {
+                    "heartbeat_interval": f"Must be less than the {timeout} seconds after which a client is "
+                    "given up, or no client could answer its ping in time."
+                }
+            )
+
+
+class Access(models.TextChoices):
+    """Who may join a room."""
+
+    EVERYONE = "everyone", "Everyone"
+    SIGNED_IN = "signed_in", "Signed-in users"
+    MEMBERS = "members", "Its members only"
+
+
+class Room(models.Model):
+    """A room with rules of its own. A room needs no row to exist: without one, everyone may join it."""
+
+    name = models.CharField(
+        max_length=ROOM_NAME_LENGTH,
+        unique=True,
+        validators=[validate_room_name],
+        help_text="As in the room's address: letters (A to Z, a to z), digits and . _ : - only.",
+    )
+    title = models.CharField(
+        max_length=120, blank=True, default="", help_text="A name for people. May be empty."
+    )
+    access = models.CharField(
+        "who may join",
+        max_length=16,
+        choices=Access,
+        default=Access.EVERYONE,
+        help_text="Where sign-in is required for the whole chat, “everyone” means everyone who is signed in.",
+    )
+    members = models.ManyToManyField(
+        settings.AUTH_USER_MODEL,
+        blank=True,
+        related_name="chat_rooms",
+        help_text="Who may join a room that is for its members only.",
+    )
+    closed = models.BooleanField(
+        default=False, help_text="Nobody may join. Those who are in the room are put out of it (code 4503)."
+    )
+    updated_at = models.DateTimeField("changed", auto_now=True)
+
+    history = HistoricalRecords(excluded_fields=["updated_at"], m2m_fields=[members])
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return f"{self.title} ({self.name})" if self.title else self.name
+
+
+@receiver(m2m_changed, sender=Room.members.through)
+def _members_changed(
+    instance: models.Model, action: str, reverse: bool, pk_set: set[Any] | None, **_: Any
+) -> None:
+    """A change of its members changes the room: `updated_at` says so, as for any other change."""
+    if action not in ("post_add", "post_remove", "pre_clear"):
+        return
+    if not reverse:
+        rooms = Room.objects.filter(pk=instance.pk)
+    elif pk_set is not None:
+        rooms = Room.objects.filter(pk__in=pk_set)
+    else:
+        rooms = Room.objects.filter(members=instance.pk)
+    rooms.update(updated_at=timezone.now())
+
+
+class Live(models.Model):
+    """The admin's entry for the live page: workers, rooms and connections. It has no table."""
+
+    class Meta:
+        managed = False
+        default_permissions = ()
+        verbose_name = verbose_name_plural = "live connections"
+
+    def __str__(self) -> str:
+        return "Live connections"
