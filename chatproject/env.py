@@ -22,6 +22,7 @@ FALSE = frozenset({"0", "false", "no", "off"})
 HOST_PATTERN = re.compile(r"\*|\.?[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\]", re.IGNORECASE)
 DEFAULT_PORTS = {"http": 80, "https": 443}
 REDIS_SCHEMES = ("redis", "rediss", "unix")
+MEMORY_URL = "memory://"
 PROBE_TIMEOUT = 0.5  # seconds for connecting to Redis and for its answer
 
 
@@ -87,10 +88,10 @@ def origins(name: str) -> list[str]:
 
 
 def redis_url(name: str) -> str:
-    """A URL for redis-py, or "" if the variable is not set."""
+    """A URL for redis-py, or `memory://`, or "" if the variable is not set."""
     value = text(name)
-    if not value:
-        return ""
+    if value in ("", MEMORY_URL):
+        return value
     expected = (
         "must be a URL like redis://host:6379/0, rediss://:password@host:6379/0 or unix:///run/redis.sock"
     )

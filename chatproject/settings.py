@@ -42,15 +42,17 @@ AUTH_ENABLED = env.flag("AUTH_ENABLED", False)
 ALLOWED_ORIGINS = env.origins("ALLOWED_ORIGINS")  # beside the request's own host
 
 REDIS_URL = env.redis_url("REDIS_URL")
-if not REDIS_URL and (not DEBUG or env.redis_answers()):
-    REDIS_URL = "redis://localhost:6379"
+if not REDIS_URL:
+    REDIS_URL = "redis://localhost:6379" if not DEBUG or env.redis_answers() else env.MEMORY_URL
+if REDIS_URL == env.MEMORY_URL and not DEBUG:
+    raise ImproperlyConfigured("REDIS_URL must name a Redis: memory:// is for development, with DEBUG=1")
 # Whether Redis is there is for `serve` and the system checks to say: migrate and collectstatic run without.
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "chat.realtime.layers.RedisLayer",
         "CONFIG": {"hosts": [{"address": REDIS_URL}], "prefix": "chat"},
     }
-    if REDIS_URL
+    if REDIS_URL != env.MEMORY_URL
     else {"BACKEND": "chat.realtime.layers.MemoryLayer"}
 }
 

@@ -1,5 +1,7 @@
 """Static files, served by the application itself."""
 
+from pathlib import Path
+
 from django.http import HttpRequest, HttpResponse
 from whitenoise.middleware import WhiteNoiseMiddleware
 from whitenoise.responders import StaticFile
@@ -11,6 +13,11 @@ class StaticFilesMiddleware(WhiteNoiseMiddleware):
     WhiteNoise streams each file from a synchronous iterator. Under ASGI Django can't stream that: it warns,
     and reads the whole file in a thread all the same. Our files are small, so they are read here.
     """
+
+    def add_files(self, root: str, prefix: str | None = None) -> None:
+        """Take in a directory, unless it is missing: what collectstatic has not copied, the finders find."""
+        if Path(root).is_dir():
+            super().add_files(root, prefix)
 
     @staticmethod
     def serve(static_file: StaticFile, request: HttpRequest) -> HttpResponse:
