@@ -36,7 +36,7 @@ dev:
 lint: dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 types: dev
 	ENV_FILE= $(BIN)/mypy
