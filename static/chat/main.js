@@ -1,0 +1,127 @@
+/** Wires the page together: the address and the door decide the conversation, the session runs it, views show it. */
+import { addressOf, readAddress, signInLink } from "./address.js";
+import { rememberName, rememberedName, rememberRoom } from "./memory.js";
+import { Session } from "./session.js";
+import { displayName } from "./text.js";
+import { ComposerView } from "./views/composer.js";
+import { DoorView } from "./views/door.js";
+import { byId } from "./views/dom.js";
+import { InviteView } from "./views/invite.js";
+import { MessagesView } from "./views/messages.js";
+import { Panels } from "./views/panels.js";
+import { PeopleView } from "./views/people.js";
+import { ROOM_PROBLEM, RoomsView } from "./views/rooms.js";
+import { ScrollView } from "./views/scroll.js";
+import { StatusView } from "./views/status.js";
+
+const { socketPath, signIn, userId, username } = document.body.dataset;
+const siteName = document.title;
+const user = username ? { id: userId, username } : null;
+let name = rememberedName();
+
+const session = new Session(socketPath, user);
+const door = new DoorView(username ?? null, (choice) => enterFromDoor(choice));
+const panels = new Panels();
+const scroll = new ScrollView({ unread: showUnread });
+const messages = new MessagesView(session.timeline, { retry, discard, added: itemAdded });
+const rooms = new RoomsView({ go, changeName: () => openDoor({ room: session.room, everyone: session.room === null }) });
+const status = new StatusView({ hurry: () => session.hurry(), reconnect: () => session.reopen(), "choose-room": () => openDoor({}) });
+const composer = new ComposerView({ say, sizeOf: (text) => session.sizeOf(text), limit: () => session.limits.max_message_bytes });
+new PeopleView(session.people, () => session.room);
+new InviteView(() => session.room);
+
+session.on("roundtrip", (ms) => status.roundTrip(ms));
+session.on("limits", () => composer.refresh());
+session.on("state", (state) => {
+  status.show(state);
+  showQueue();
+});
+addEventListener("online", () => session.hurry());
+addEventListener("popstate", () => route());
+route();
+
+/** The conversation that the address names, or the door when something is missing. */
+function route() {
+  const { place, room } = readAddress(location.search);
+  if (place === "invalid") openDoor({ room, problem: ROOM_PROBLEM });
+  else if (place === "none" || !(user || name)) openDoor({ room, everyone: place === "everyone" });
+  else enter(room);
+}
+
+function openDoor(fill) {
+  session.leave();
+  panels.close();
+  byId("chat").hidden = true;
+  door.open({ name, ...fill });
+  document.title = siteName;
+  pointSignInLinks();
+}
+
+function enterFromDoor(choice) {
+  name = choice.name || name;
+  if (choice.name) rememberName(choice.name);
+  go(choice.room);
+}
+
+function go(room) {
+  panels.close();
+  if (location.search !== addressOf(room)) history.pushState(null, "", addressOf(room));
+  enter(room);
+}
+
+function enter(room) {
+  door.close();
+  byId("chat").hidden = false;
+  if (room !== null) rememberRoom(room);
+  status.reset();
+  scroll.reset();
+  session.enter(room, name);
+  byId("room-name").textContent = placeName();
+  rooms.show(room, displayName({ id: "", name, user }));
+  composer.enter(placeName());
+  composer.focus();
+  showUnread(0);
+  pointSignInLinks();
+}
+
+function placeName() {
+  return session.room === null ? "Everyone" : `#${session.room}`;
+}
+
+function say(text) {
+  const answer = session.say(text);
+  if (answer === "taken") messages.unmarkNew();
+  showQueue();
+  return answer;
+}
+
+function retry(key) {
+  session.outbox.retry(key);
+  showQueue();
+  composer.focus();
+}
+
+function discard(key) {
+  session.outbox.discard(key);
+  showQueue();
+  composer.focus();
+}
+
+function showQueue() {
+  status.queued(session.outbox.queued);
+}
+
+function itemAdded(item) {
+  const own = item.kind === "message" && item.own;
+  const counts = !own && (item.kind === "message" || item.level === "announcement");
+  if (scroll.added(own, counts)) messages.markNew(item.key);
+}
+
+function showUnread(count) {
+  document.title = `${count ? `(${count}) ` : ""}${placeName()} · ${siteName}`;
+}
+
+/** A sign-in comes back to the conversation that it left. */
+function pointSignInLinks() {
+  for (const link of document.querySelectorAll(".sign-in-link")) link.href = signInLink(signIn);
+}

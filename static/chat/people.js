@@ -1,0 +1,85 @@
+/**
+ * Who is in the room. A member list arrives once after each welcome, changes come as `presence`; a change that
+ * overtakes the list is applied again on top of it, so neither order loses anybody.
+ *
+ * Events: `change`.
+ *
+ * @typedef {object} Person
+ * @property {string} key       one for all the windows of a signed-in user
+ * @property {string} name
+ * @property {boolean} verified
+ * @property {boolean} self
+ * @property {number} windows   connections that they have in this room
+ */
+import { Emitter } from "./emitter.js";
+import { displayName } from "./text.js";
+
+export class People extends Emitter {
+  #members = new Map(); // connection id → {id, name, user}
+  #early = null; // changes since the welcome, until the list is there
+  #self = null;
+
+  /** Whether the list is known at all, and whether the server cut it short. */
+  known = false;
+  truncated = false;
+
+  /** A new connection is in: `self` is {id, name, user} of this window. */
+  welcome(self) {
+    this.#self = self;
+    this.#early = [];
+  }
+
+  /** @param {{id: string, name: string|null, user: object|null}[]} members */
+  list(members, truncated) {
+    this.#members = new Map(members.map((member) => [member.id, member]));
+    if (this.#self) this.#members.set(this.#self.id, this.#self);
+    for (const { member, online } of this.#early ?? []) this.#apply(member, online);
+    this.#early = null;
+    this.known = true;
+    this.truncated = truncated;
+    this.emit("change");
+  }
+
+  /**
+   * @returns {boolean} true when the person came or went, false when only one of several windows did
+   */
+  change(member, online) {
+    this.#early?.push({ member, online });
+    const before = this.#windows(member);
+    this.#apply(member, online);
+    this.emit("change");
+    return online ? before === 0 : before === 1 || !member.user;
+  }
+
+  clear() {
+    this.#members.clear();
+    this.#early = this.#self = null;
+    this.known = this.truncated = false;
+    this.emit("change");
+  }
+
+  /** @returns {Person[]} this window's own person first, the others by name */
+  all() {
+    const people = new Map();
+    for (const member of this.#members.values()) {
+      const key = personKey(member);
+      const person = people.get(key) ?? { key, name: displayName(member), verified: Boolean(member.user), self: false, windows: 0 };
+      person.windows++;
+      person.self ||= member.id === this.#self?.id;
+      people.set(key, person);
+    }
+    return [...people.values()].sort((a, b) => b.self - a.self || a.name.localeCompare(b.name));
+  }
+
+  #apply(member, online) {
+    if (online) this.#members.set(member.id, member);
+    else this.#members.delete(member.id);
+  }
+
+  #windows(member) {
+    const key = personKey(member);
+    return [...this.#members.values()].filter((known) => personKey(known) === key).length;
+  }
+}
+
+const personKey = ({ id, user }) => (user ? `user:${user.id}` : `connection:${id}`);
