@@ -1,0 +1,227 @@
+"""The servers that are compared: how each is prepared, started and spoken to."""
+
+from __future__ import annotations
+
+import functools
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .processes import Process, StartError, cpu_seconds, free_port, rss_bytes
+from .wire import OURS, PLAIN, SOCKETIO, Dialect
+
+HERE = Path(__file__).resolve().parent
+PROJECT = HERE.parent
+CACHE = HERE / ".cache"
+NPM_SECONDS = 180
+STOCK_LIMIT, RAISED_LIMIT = 100, 10_000
+"""Messages that the core Redis channel layer lets wait for one process, and redis-py's connections."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a server runs: its cores, its Redis, and a directory for its log and database."""
+
+    cores: set[int]
+    redis_port: int
+    scratch: Path
+
+    @property
+    def redis_url(self) -> str:
+        """The Redis as a URL."""
+        return f"redis://127.0.0.1:{self.redis_port}"
+
+
+@dataclass
+class Running:
+    """A server's processes and where it listens."""
+
+    processes: list[Process]
+    ports: list[int]
+
+    @functools.cached_property
+    def pids(self) -> list[int]:
+        """All of the server's processes; they are the same as long as it runs."""
+        return [pid for process in self.processes for pid in process.tree()]
+
+    def cpu(self) -> float:
+        """CPU seconds used so far."""
+        return cpu_seconds(self.pids)
+
+    def rss(self) -> int:
+        """Resident bytes."""
+        return rss_bytes(self.pids)
+
+    def check(self) -> None:
+        """Raises StartError when a process has ended."""
+        for process in self.processes:
+            if not process.alive():
+                raise StartError(f"the server ended:\n{process.tail()}")
+
+    def stop(self) -> None:
+        """Stops all of it."""
+        for process in self.processes:
+            process.stop()
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One server to compare, with a number of worker processes."""
+
+    key: str
+    title: str
+    dialect: Dialect
+    launch: Callable[[Place, int, int], Running]
+    missing: Callable[[], str | None]
+    workers: int = 1
+    limit: int = STOCK_LIMIT
+    """Of the channel layer; plain Channels only."""
+
+    @property
+    def name(self) -> str:
+        """The key with the number of workers, as `ours-2`."""
+        return self.key if self.workers == 1 else f"{self.key}-{self.workers}"
+
+    def start(self, place: Place) -> Running:
+        """Starts it and returns when it listens; raises StartError."""
+        return self.launch(place, self.workers, self.limit)
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """What a server's process gets: none of the caller's settings but those that find programs."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    return kept | extra
+
+
+def _launch(
+    place: Place, argvs: Sequence[Sequence[str]], ports: list[int], env: Mapping[str, str], cwd: Path
+) -> Running:
+    processes: list[Process] = []
+    running = Running(processes, ports)
+    try:
+        for argv in argvs:
+            log = place.scratch / "server.log"
+            processes.append(Process(argv, cores=place.cores, log=log, cwd=cwd, env=env))
+        for process, port in zip(processes, ports, strict=True):
+            process.wait_for_port(port)
+    except StartError:
+        running.stop()
+        raise
+    return running
+
+
+# -- this project -----------------------------------------------------------------------------
+
+
+def our_environment(place: Place) -> dict[str, str]:
+    """Production settings on loopback, so without TLS."""
+    return environment(
+        DEBUG="0",
+        ENV_FILE="",
+        HTTPS_ONLY="0",
+        SECRET_KEY=secrets.token_urlsafe(50),
+        ALLOWED_HOSTS="127.0.0.1",
+        REDIS_URL=place.redis_url,
+        DATABASE_URL=f"sqlite:///{place.scratch / 'benchmark.sqlite3'}",
+        LOG_LEVEL="WARNING",
+    )
+
+
+def our_command(port: int, workers: int) -> list[str]:
+    """`manage.py serve`, as the Procfile has it."""
+    return ["manage.py", "serve", "--bind", "127.0.0.1", "--port", str(port), "--workers", str(workers)]
+
+
+def migrate(place: Place) -> None:
+    """Makes the database that `manage.py serve` needs, once for the whole run."""
+    made = subprocess.run(
+        [sys.executable, "manage.py", "migrate", "--noinput", "--verbosity", "0"],
+        cwd=PROJECT, env=our_environment(place), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    if made.returncode:
+        raise StartError(f"manage.py migrate failed:\n{made.stderr[-2000:]}")
+
+
+def _start_ours(place: Place, workers: int, limit: int) -> Running:
+    if not (place.scratch / "benchmark.sqlite3").exists():
+        migrate(place)
+    port = free_port()
+    argv = [sys.executable, *our_command(port, workers)]
+    return _launch(place, [argv], [port], our_environment(place), PROJECT)
+
+
+def _ours_missing() -> str | None:
+    return (
+        None if (PROJECT / "chat/management/commands/serve.py").exists() else "manage.py serve is not there"
+    )
+
+
+# -- plain Channels -----------------------------------------------------------------------------
+
+
+def _start_plain(place: Place, workers: int, limit: int) -> Running:
+    ports = [free_port() for _ in range(workers)]
+    env = environment(REDIS_HOST_PORT=f"127.0.0.1:{place.redis_port}", PEER_LIMIT=str(limit))
+    daphne = str(Path(sys.executable).with_name("daphne"))
+    argvs = [
+        [daphne, "-b", "127.0.0.1", "-p", str(port), "plain_channels.asgi:application"] for port in ports
+    ]
+    return _launch(place, argvs, ports, env, HERE / "peers/plain_channels")
+
+
+# -- Socket.IO ----------------------------------------------------------------------------------
+
+
+def _start_socketio(place: Place, workers: int, limit: int) -> Running:
+    processes: list[Process] = []
+    ports = [free_port() for _ in range(workers)]
+    home = install_socketio()
+    running = Running(processes, ports)
+    try:
+        for port in ports:
+            env = environment(NODE_ENV="production", PORT=str(port), REDIS_URL=place.redis_url)
+            log = place.scratch / "server.log"
+            processes.append(Process(["node", "server.mjs"], cores=place.cores, log=log, cwd=home, env=env))
+            processes[-1].wait_for_port(port)
+    except StartError:
+        running.stop()
+        raise
+    return running
+
+
+def _socketio_missing() -> str | None:
+    absent = [program for program in ("node", "npm") if shutil.which(program) is None]
+    return f"{' and '.join(absent)} not installed" if absent else None
+
+
+def install_socketio() -> Path:
+    """Installs the peer's packages where git doesn't look, once, and returns the directory."""
+    home = CACHE / "socketio"
+    source = HERE / "peers/socketio"
+    lock = (source / "package-lock.json").read_bytes()
+    home.mkdir(parents=True, exist_ok=True)
+    shutil.copy(source / "server.mjs", home)
+    installed = home / "node_modules/.package-lock.json"
+    if not installed.exists() or (home / "package-lock.json").read_bytes() != lock:
+        shutil.copy(source / "package.json", home)
+        shutil.copy(source / "package-lock.json", home)
+        done = subprocess.run(
+            ["npm", "ci", "--omit=dev", "--no-audit", "--no-fund"],
+            cwd=home, capture_output=True, text=True, timeout=NPM_SECONDS, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise StartError(f"npm ci failed:\n{done.stderr[-2000:]}")
+    return home
+
+
+PEERS = {
+    "ours": Peer("ours", "this project", OURS, _start_ours, _ours_missing),
+    "plain": Peer("plain", "plain Channels", PLAIN, _start_plain, lambda: None),
+    "socketio": Peer("socketio", "Socket.IO", SOCKETIO, _start_socketio, _socketio_missing),
+}
+"""All servers by key, with one worker each."""

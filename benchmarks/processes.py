@@ -1,0 +1,122 @@
+"""Starting, pinning, measuring and stopping the processes of a benchmark."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_CPUCLOCK_SCHED = 2
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class StartError(Exception):
+    """A server didn't come up; the message ends with the last lines of its log."""
+
+
+class Process:
+    """A child pinned to `cores`, whose output goes to `log`; it dies with this process."""
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        cores: set[int],
+        log: Path,
+        cwd: Path | None = None,
+        env: Mapping[str, str],
+    ) -> None:
+        def pin() -> None:
+            _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            os.sched_setaffinity(0, cores)
+
+        self.log = log
+        with log.open("ab") as output:
+            self._popen = subprocess.Popen(
+                list(argv), cwd=cwd, env=dict(env), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                preexec_fn=pin,
+            )  # fmt: skip
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._popen.pid
+
+    def tree(self) -> list[int]:
+        """The ids of the process and of all below it."""
+        pids = [self.pid]
+        for pid in pids:
+            with contextlib.suppress(OSError):
+                for task in Path(f"/proc/{pid}/task").iterdir():
+                    pids.extend(map(int, (task / "children").read_text().split()))
+        return pids
+
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self._popen.poll() is None
+
+    def tail(self, lines: int = 15) -> str:
+        """The end of its log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def wait_for_port(self, port: int, seconds: float = 20.0) -> None:
+        """Returns when something answers on `port`; raises StartError when the process ends or time is up."""
+        deadline = time.monotonic() + seconds
+        while self.alive() and time.monotonic() < deadline:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                return
+            time.sleep(0.05)
+        why = "did not listen in time" if self.alive() else f"ended with code {self._popen.returncode}"
+        raise StartError(f"{' '.join(self._popen.args)} {why}:\n{self.tail()}")  # type: ignore[arg-type]
+
+    def stop(self, seconds: float = 5.0) -> None:
+        """SIGTERM, and SIGKILL for what is left of the tree after `seconds`."""
+        pids = self.tree()
+        self._popen.terminate()
+        try:
+            self._popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self._popen.wait()
+
+
+def cpu_seconds(pids: Sequence[int]) -> float:
+    """User and system time of the processes so far, to the nanosecond, ended threads included.
+
+    Linux makes the id of another process's CPU clock out of its pid (`clock_getcpuclockid(3)`).
+    """
+    return sum(time.clock_gettime((~pid << 3) | _CPUCLOCK_SCHED) for pid in pids)
+
+
+def rss_bytes(pids: Sequence[int]) -> int:
+    """Resident memory of the processes together."""
+    return sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids) * _PAGE_BYTES
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def raise_file_limit(wanted: int) -> int:
+    """Raises the limit of open files, for children too, towards `wanted`; returns what it has become."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted:
+        for limits in ((wanted, max(hard, wanted)), (hard, hard)):
+            with contextlib.suppress(ValueError, OSError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+                break
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]

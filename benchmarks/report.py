@@ -1,0 +1,175 @@
+"""The samples of a run, their medians, and the tables made of them."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from .machine import Machine
+from .metrics import METRICS, TARGETS, Metric, Target
+from .workloads import Plan, Values
+
+TITLES = {"plain": "plain Channels", "socketio": "Socket.IO", "ours": "this project"}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One workload done once by one server; without `values` it was invalid, and `problem` says why."""
+
+    server: str
+    workload: str
+    repetition: int
+    values: Values = field(default_factory=dict)
+    problem: str | None = None
+
+
+@dataclass
+class Results:
+    """All samples of one run."""
+
+    machine: Machine
+    plan: Plan
+    samples: list[Sample] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
+    """By server: why it wasn't run."""
+    notes: list[str] = field(default_factory=list)
+
+    def servers(self) -> list[str]:
+        """The servers with samples, peers first, one worker before two."""
+        order = ["plain", "socketio", "ours"]
+        found = {sample.server for sample in self.samples}
+        return sorted(found, key=lambda name: ("-" in name, order.index(name.partition("-")[0])))
+
+    def all(self, server: str, metric: str) -> list[float]:
+        """The values of one metric, one for each repetition that was valid."""
+        return [s.values[metric] for s in self.samples if s.server == server and metric in s.values]
+
+    def median(self, server: str, metric: str) -> float | None:
+        """The middle one of them."""
+        values = self.all(server, metric)
+        return statistics.median(values) if values else None
+
+    def ratio(self, target: Target) -> float | None:
+        """This project's median over that of the target's peer."""
+        ours = self.median("ours", target.metric)
+        base = self.median(target.peer, target.metric) if target.peer else 1.0
+        return ours / base if ours is not None and base else None
+
+    def as_json(self) -> str:
+        """Everything, for programs."""
+        servers = self.servers()
+        medians = {
+            s: {m.key: value for m in METRICS if (value := self.median(s, m.key)) is not None}
+            for s in servers
+        }
+        content = {
+            "machine": self.machine.as_dict(),
+            "plan": asdict(self.plan),
+            "missing": self.missing,
+            "notes": self.notes,
+            "medians": medians,
+            "targets": [asdict(target) | {"ratio": self.ratio(target)} for target in TARGETS],
+            "samples": [asdict(sample) for sample in self.samples],
+        }
+        return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def title(server: str) -> str:
+    """A server's name for people."""
+    key, _, workers = server.partition("-")
+    return TITLES[key] + (f", {workers} workers" if workers else "")
+
+
+def markdown(results: Results) -> str:
+    """The page that is stored beside the JSON."""
+    machine = results.machine
+    libraries = ", ".join(f"{name} {version}" for name, version in machine.libraries.items())
+    lines = [
+        "# Speed beside other chat servers",
+        "",
+        f"- Measured {machine.date} at commit {machine.commit} with `{machine.command}`.",
+        f"- Machine: {machine.cores} cores of {machine.cpu}, {machine.memory_gib} GiB, {machine.system}.",
+        f"- {machine.python}, Node {machine.node or 'missing'}, Redis {machine.redis_server}; {libraries}.",
+        f"- Medians of {results.plan.repetitions} repetition(s), the servers taking turns; in brackets the "
+        "lowest and the highest. [benchmarks/README.md](../README.md) says how it is measured.",
+        "",
+        *_table(results),
+        "",
+        *_targets(results),
+        "",
+        *(f"- {line}" for line in [*_absent(results), *results.notes, *_invalid(results)]),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _table(results: Results) -> list[str]:
+    servers = results.servers()
+    names = _numbers(results.plan)
+    rows = ["| | " + " | ".join(map(title, servers)) + " |", "| --- |" + " ---: |" * len(servers)]
+    for metric in METRICS:
+        cells = [_cell(results, server, metric) for server in servers]
+        if any(cells):
+            label = metric.label.format(**names)
+            rows.append(f"| {label} | " + " | ".join(cell or "-" for cell in cells) + " |")
+    return rows
+
+
+def _numbers(plan: Plan) -> dict[str, str]:
+    """What the labels of the metrics name."""
+    few, many, idle_few, idle_many = (f"{number:,}" for number in (*plan.scale, *plan.idle))
+    return {"few": few, "many": many, "idle_few": idle_few, "idle_many": idle_many}
+
+
+def _cell(results: Results, server: str, metric: Metric) -> str:
+    values = results.all(server, metric.key)
+    if not values:
+        return ""
+    text = f"{_number(statistics.median(values), metric)}{metric.unit and ' '}{metric.unit}"
+    if len(values) > 1:
+        text += f" ({_number(min(values), metric)} to {_number(max(values), metric)})"
+    return text
+
+
+def _number(value: float, metric: Metric) -> str:
+    return f"{value:,.{metric.digits}f}"
+
+
+def _targets(results: Results) -> list[str]:
+    rows = ["| target, one worker | asked | measured | |", "| --- | ---: | ---: | --- |"]
+    names = _numbers(results.plan)
+    labels = {metric.key: metric.label.format(**names) for metric in METRICS}
+    labels["small_p99_ms"] = "small rooms 200 x 2, saturated: latency p99"
+    labels["scale_ratio"] = "many connections over few: CPU per delivery"
+    labels["scale_memory_ratio"] = "many connections over few: memory per connection"
+    for target in TARGETS:
+        ratio = results.ratio(target)
+        if ratio is None:
+            continue
+        against = f" x {title(target.peer)}" if target.peer else ""
+        met = "met" if ratio <= target.factor else "**missed**"
+        rows.append(f"| {labels[target.metric]} | ≤ {target.factor:g}{against} | {ratio:.3g} | {met} |")
+    return rows if len(rows) > 2 else []
+
+
+def _absent(results: Results) -> list[str]:
+    return [f"{title(server)} was not run: {why}." for server, why in results.missing.items()]
+
+
+def _invalid(results: Results) -> list[str]:
+    return [
+        f"Not counted: {title(s.server)}, {s.workload}, repetition {s.repetition}: {s.problem}."
+        for s in results.samples
+        if s.problem
+    ]
+
+
+def store(results: Results, directory: Path, name: str) -> Sequence[Path]:
+    """Writes `name`.md and `name`.json and returns their paths."""
+    directory.mkdir(parents=True, exist_ok=True)
+    page, data = directory / f"{name}.md", directory / f"{name}.json"
+    page.write_text(markdown(results), encoding="utf-8")
+    data.write_text(results.as_json(), encoding="utf-8")
+    return page, data
