@@ -12,5 +12,6 @@ urlpatterns = [
     path("accounts/logout/", LogoutView.as_view(), name="logout"),
     # Browsers ask for it on pages that name no icon, like the admin's.
     path("favicon.ico", RedirectView.as_view(url=static("chat/favicon.svg"))),
+    path("api/chat-api/", include("chat.api.urls")),
     path("", include("chat.urls")),
 ]
