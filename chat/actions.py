@@ -1,0 +1,80 @@
+"""What changes the chat's state: saying something, being counted, coming and going.
+
+Consumers decide what a client may do and call these. Nothing here waits for a receiver.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from chat import live
+from chat.realtime import envelope
+from chat.realtime.census import Census
+from chat.realtime.connection import Connection
+from chat.realtime.errors import LayerUnavailable
+from chat.realtime.frames import Frame
+from chat.realtime.groups import room_group
+from chat.realtime.hub import FRAME, Hub
+
+# Every connection of the chat: those in rooms and those in none.
+GLOBAL_GROUP = "chat.global"
+
+_UNAVAILABLE = LayerUnavailable()
+_censuses: dict[Hub, Census] = {}
+
+
+def say(connection: Connection, room: str | None, data: dict[str, Any], ref: str | None) -> None:
+    """Publish a chat message to a room, or to everybody. The sender is told by ``ack`` when the layer has
+    accepted it (where it gave an id, ``ref``), or by ``error`` ``unavailable`` when it has not."""
+    ident, payload = envelope.encode("chat", data, room=room, sender=connection.id, user=connection.user)
+    group = GLOBAL_GROUP if room is None else room_group(room)
+    message = {"type": FRAME, "data": payload}
+    connection.hub.layer.publish(group, message, partial(_said, connection, room, ident, ref))
+
+
+def _said(connection: Connection, room: str | None, ident: str, ref: str | None, outcome: Any) -> None:
+    if isinstance(outcome, BaseException):
+        answer = envelope.error(_UNAVAILABLE.code, _UNAVAILABLE.message, ref=ref, retry_after=1)
+    elif ref is None:
+        return
+    else:
+        answer = envelope.encode("ack", {"ref": ref, "id": ident}, room=room)[1]
+    connection.push(Frame(answer))
+
+
+async def enter(connection: Connection, room: str) -> int:
+    """Count a member. Returns the room's members on all workers; raises Full, LayerUnavailable."""
+    return await _census(connection.hub).enter(room_group(room), live.policy().max_room_members)
+
+
+def leave(connection: Connection, room: str, opened: bool) -> None:
+    """A member has gone; the others are told, if they were told that it came."""
+
+    def tell(left: int) -> None:
+        if opened and left:
+            announce_presence(connection, room, "offline", left)
+
+    _census(connection.hub).leave(room_group(room), tell)
+
+
+def announce_presence(connection: Connection, room: str, status: str, members: int) -> None:
+    """Tell the others in the room who came (``online``) or went (``offline``), unless it is a large room."""
+    if members > live.policy().presence_limit:
+        return
+    data: dict[str, Any] = {"status": status}
+    name = (connection.metadata or {}).get("name")
+    if name is not None:
+        data["name"] = name
+    payload = envelope.encode("presence", data, room=room, sender=connection.id, user=connection.user)[1]
+    message = {"type": FRAME, "data": payload, "except": [connection.id]}
+    connection.hub.layer.publish(room_group(room), message)
+
+
+def _census(hub: Hub) -> Census:
+    census = _censuses.get(hub)
+    if census is None:
+        for old in [known for known in _censuses if known.loop.is_closed()]:
+            del _censuses[old]
+        census = _censuses[hub] = Census(hub)
+    return census

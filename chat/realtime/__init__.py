@@ -1,0 +1,61 @@
+"""The realtime layer: what any Django app needs to speak with browsers over WebSockets.
+
+    from chat.realtime import RealtimeConsumer, on, broadcast_room
+
+docs/extending.md shows its use.
+"""
+
+from __future__ import annotations
+
+from . import control  # registers the workers' answers
+from .codes import CloseCode
+from .consumer import RealtimeConsumer, on
+from .envelope import Incoming
+from .errors import (
+    BadRequest,
+    EnvelopeError,
+    Forbidden,
+    LayerUnavailable,
+    NotFound,
+    RealtimeError,
+    Refused,
+    Unauthenticated,
+    Unavailable,
+)
+from .publish import (
+    Receipt,
+    abroadcast_all,
+    abroadcast_room,
+    asend_to_connection,
+    asend_to_user,
+    broadcast_all,
+    broadcast_room,
+    send_to_connection,
+    send_to_user,
+)
+
+__all__ = [
+    "BadRequest",
+    "CloseCode",
+    "EnvelopeError",
+    "Forbidden",
+    "Incoming",
+    "LayerUnavailable",
+    "NotFound",
+    "RealtimeConsumer",
+    "RealtimeError",
+    "Receipt",
+    "Refused",
+    "Unauthenticated",
+    "Unavailable",
+    "abroadcast_all",
+    "abroadcast_room",
+    "asend_to_connection",
+    "asend_to_user",
+    "broadcast_all",
+    "broadcast_room",
+    "control",
+    "on",
+    "send_to_connection",
+    "send_to_user",
+]

@@ -1,0 +1,54 @@
+"""The one settings object of the realtime layer: heartbeat, limits, policies, deadlines.
+
+An application replaces it while the server runs (``apply``); every worker reads ``current()``
+at the moment of use, so a change takes effect without a restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+Policy = Literal["close", "drop_oldest", "drop_newest"]
+
+# The largest message that the wire contract knows, in bytes (docs/protocol.md, "Limits").
+LARGEST_MESSAGE = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Sizes in bytes or messages, times in seconds."""
+
+    max_message_bytes: int = LARGEST_MESSAGE
+    send_buffer: int = 256  # messages that wait for one slow connection
+    slow_consumer_policy: Policy = "close"
+    heartbeat_interval: float = 25.0  # silence after which a peer is pinged
+    heartbeat_timeout: float = 60.0  # silence after which a peer is gone
+    handler_timeout: float = 30.0  # how long one handler may work on one message
+    handshake_timeout: float = 15.0  # from the first byte to the answered upgrade
+    redis_timeout: float = 3.0  # how long a Redis call may take
+    query_timeout: float = 5.0  # how long a database question may hold up a handshake
+
+
+_current = Config()
+_listeners: list[Callable[[Config], None]] = []
+
+
+def current() -> Config:
+    """The settings in force."""
+    return _current
+
+
+def apply(**changes: Any) -> Config:
+    """Replace some settings from now on, in this process. Raises TypeError for an unknown name."""
+    global _current
+    _current = replace(_current, **changes)
+    for listener in _listeners:
+        listener(_current)
+    return _current
+
+
+def on_change(listener: Callable[[Config], None]) -> None:
+    """Call ``listener(config)`` after every change, on the thread that made it."""
+    _listeners.append(listener)

@@ -1,0 +1,232 @@
+"""One socket's state, its bounded send buffer, and the only road to its transport.
+
+Everything that leaves for a client goes through ``push`` (broadcasts: never waits) or ``send``
+(replies to that client: waits for room), so the order on the socket is total. The transport below
+is our server's protocol (``protocol.py``) or any ASGI server's ``send`` (``transports.py``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from datetime import UTC, datetime
+from enum import IntEnum
+from typing import Any, Protocol
+
+from . import config
+from .codes import REASONS, CloseCode
+from .frames import Frame
+
+# After this long without any byte taken, a close frame behind a full buffer is given up. Seconds.
+CLOSE_TIMEOUT = 2.0
+
+
+class State(IntEnum):
+    CONNECTING = 0
+    OPEN = 1
+    CLOSING = 2
+    CLOSED = 3
+
+
+class Transport(Protocol):
+    """What a connection needs of the socket below it."""
+
+    ready: bool  # takes another frame now; when it becomes True, ``connection.resume()`` is called
+
+    def attach(self, connection: Connection) -> None: ...
+    def write_frame(self, frame: Frame) -> None: ...
+    def write_frames(self, frames: list[Frame]) -> None: ...
+    def close_now(self, code: int, reason: str, give_up_after: float | None = None) -> None: ...
+
+
+class Connection:
+    """A client's socket, as the hub knows it. Made when the handshake is allowed."""
+
+    __slots__ = (
+        "_backlog",
+        "_waiters",
+        "address",
+        "busy_since",
+        "bytes_in",
+        "bytes_out",
+        "close_code",
+        "connected_at",
+        "consumer",
+        "dropped",
+        "groups",
+        "hub",
+        "id",
+        "last_activity",
+        "messages_in",
+        "messages_out",
+        "metadata",
+        "room",
+        "session_key",
+        "state",
+        "transport",
+        "user",
+        "user_agent",
+    )
+
+    def __init__(self, ident: str, hub: Any, transport: Transport) -> None:
+        self.id = ident
+        self.hub = hub
+        self.transport = transport
+        self.state = State.CONNECTING
+        self.consumer: Any = None
+        self.user: dict[str, Any] | None = None  # {"id", "username"} or None
+        self.session_key: str | None = None
+        self.room: str | None = None
+        self.groups: list[str] = []  # kept by the hub
+        self.metadata: dict[str, Any] | None = None  # the application's own: {"name": ...}
+        self.address: str | None = None
+        self.user_agent = ""
+        self.connected_at = self.last_activity = time.time()
+        self.messages_in = self.messages_out = self.bytes_in = self.bytes_out = self.dropped = 0
+        self.busy_since: float | None = None  # loop time at which the running handler began
+        self.close_code: int | None = None
+        self._backlog: deque[Frame] | None = None  # made when the transport first says "not now"
+        self._waiters: list[asyncio.Future[None]] | None = None
+
+    # --- outgoing ------------------------------------------------------------------------------
+
+    def push(self, frame: Frame) -> bool:
+        """Queue one frame and return at once; False when the connection's policy dropped it."""
+        if self.state is not State.OPEN:
+            return False
+        if self._backlog is None and self.transport.ready:
+            self.transport.write_frame(frame)
+        elif not self._queue(frame):
+            return False
+        self.messages_out += 1
+        self.bytes_out += len(frame.payload)
+        return True
+
+    def push_all(self, frames: list[Frame]) -> int:
+        """``push`` for several frames: one write where the socket is free. Returns how many were taken."""
+        if self.state is State.OPEN and self._backlog is None and self.transport.ready:
+            self.transport.write_frames(frames)
+            self.messages_out += len(frames)
+            self.bytes_out += sum([len(frame.payload) for frame in frames])
+            return len(frames)
+        return sum([self.push(frame) for frame in frames])
+
+    async def send(self, frame: Frame) -> None:
+        """Queue a reply; while the buffer is full, wait for this client to read (only its own handler
+        waits). Returns silently when the connection closes meanwhile."""
+        while self._full():
+            if self._waiters is None:
+                self._waiters = []
+            room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append(room)
+            await room
+        self.push(frame)
+
+    def resume(self) -> None:
+        """The transport takes frames again: hand over what waits, oldest first."""
+        backlog = self._backlog
+        if backlog is not None:
+            while backlog and self.transport.ready:
+                self.transport.write_frame(backlog.popleft())
+            if backlog:
+                return self._wake()
+            self._backlog = None
+        self._wake()
+
+    @property
+    def queue_depth(self) -> int:
+        """Messages that wait for this client to read."""
+        return 0 if self._backlog is None else len(self._backlog)
+
+    def _queue(self, frame: Frame) -> bool:
+        backlog = self._backlog
+        if backlog is None:
+            backlog = self._backlog = deque()
+        settings = config.current()
+        if len(backlog) < settings.send_buffer:
+            backlog.append(frame)
+            return True
+        self.dropped += 1
+        self.hub.counters.dropped += 1
+        if settings.slow_consumer_policy == "drop_oldest":
+            backlog.popleft()
+            backlog.append(frame)
+            return True
+        if settings.slow_consumer_policy == "close":
+            self.hub.counters.slow_closed += 1
+            self.close(CloseCode.SLOW_CONSUMER)
+        return False
+
+    def _full(self) -> bool:
+        return (
+            self.state is State.OPEN
+            and self._backlog is not None
+            and len(self._backlog) >= config.current().send_buffer
+        )
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, None
+        for waiter in waiters or ():
+            if not waiter.done():
+                waiter.set_result(None)
+
+    # --- life ------------------------------------------------------------------------------------
+
+    def opened(self) -> None:
+        self.state = State.OPEN
+
+    def close(self, code: int = CloseCode.NORMAL, reason: str | None = None) -> None:
+        """Send what waits, then a close frame. Waiting frames are given up where the code says that the
+        client can't read them (slow consumer, no heartbeat)."""
+        if self.state is not State.OPEN:
+            return
+        self.state = State.CLOSING
+        self.close_code = code
+        lost = code in (CloseCode.SLOW_CONSUMER, CloseCode.HEARTBEAT_MISSED)
+        if not lost and self._backlog:
+            self.transport.write_frames(list(self._backlog))
+        self._backlog = None
+        self._wake()
+        text = REASONS.get(code, "") if reason is None else reason
+        self.transport.close_now(code, text, CLOSE_TIMEOUT if lost else None)
+
+    def closed(self, code: int) -> None:
+        """The socket is gone."""
+        self.state = State.CLOSED
+        if self.close_code is None:
+            self.close_code = code
+        self._backlog = None
+        self._wake()
+
+    def received(self, size: int) -> None:
+        """Count one message of ``size`` bytes from the client."""
+        self.messages_in += 1
+        self.bytes_in += size
+        self.last_activity = time.time()
+        self.hub.counters.messages_in += 1
+
+    def describe(self) -> dict[str, Any]:
+        """Its state and metadata, as operators see them."""
+        return {
+            "id": self.id,
+            "worker": self.hub.worker,
+            "room": self.room,
+            "user": self.user,
+            "name": (self.metadata or {}).get("name"),
+            "address": self.address,
+            "user_agent": self.user_agent,
+            "connected_at": _iso(self.connected_at),
+            "last_activity": _iso(self.last_activity),
+            "queue_depth": self.queue_depth,
+            "messages_in": self.messages_in,
+            "messages_out": self.messages_out,
+            "bytes_in": self.bytes_in,
+            "bytes_out": self.bytes_out,
+            "dropped": self.dropped,
+            "state": self.state.name.lower(),
+        }
+
+
+def _iso(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,385 @@
+"""The base consumer: Channels' AsyncJsonWebsocketConsumer on the hub.
+
+What a subclass writes the Channels way keeps working (``connect``, ``receive_json``, ``send_json``,
+``disconnect``, ``groups``, ``group_send`` to ``my_event``); what Channels leaves open is decided here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar, Literal
+
+from channels.consumer import get_handler_name
+from channels.exceptions import AcceptConnection, DenyConnection, StopConsumer
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from channels.layers import get_channel_layer
+from msgspec import UNSET
+
+from . import config, envelope
+from .auth import describe_user, user_of_session
+from .codes import CloseCode, may_send
+from .connection import Connection, State
+from .envelope import Incoming
+from .errors import EnvelopeError, RealtimeError, Refused, Unauthenticated, Unavailable
+from .frames import Frame
+from .groups import EVERYONE, user_group
+from .handshake import Handshake
+from .hub import Hub
+from .layers import CONNECTION
+from .refusal import answer_request, refuse
+from .runtime import get_hub
+from .transports import AsgiTransport
+
+logger = logging.getLogger("chat.realtime")
+
+Handler = Callable[[Any, Incoming], Awaitable[None]]
+
+
+def on(kind: str) -> Callable[[Handler], Handler]:
+    """Make a method the handler of one message type; it gets the checked ``Incoming``."""
+
+    def mark(method: Handler) -> Handler:
+        method.handles = kind  # type: ignore[attr-defined]
+        return method
+
+    return mark
+
+
+class RealtimeConsumer(AsyncJsonWebsocketConsumer):
+    """One connection's application.
+
+    Its life, each step a method that a subclass may override:
+
+    1. ``admit``: the origin, then the user, then ``authorize()``; raise a ``Refused`` to say no before the
+       upgrade. A plain GET on the same path takes these steps too and learns the answer.
+    2. ``initial_groups()`` are joined; then ``connect()``, which accepts.
+    3. ``connected()``: the socket is open; the first frames are sent here.
+    4. ``receive()``: each frame is decoded and checked once, then given to the handler of its type (``@on``).
+       A refused message is answered with ``error``; a handler's bug too, and is logged with an id.
+    5. ``disconnect(code)``: the socket is gone and its groups are left.
+
+    Handlers of one connection run one after another, in order; broadcasts reach the client meanwhile.
+    """
+
+    auth: ClassVar[Literal["required", "optional", "none"]] = "optional"
+    handlers: ClassVar[dict[str, str]] = {}
+    _reads_json: ClassVar[bool] = False
+
+    connection: Connection
+    hub: Hub
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.handlers = {**cls.handlers}
+        for name, member in vars(cls).items():
+            if hasattr(member, "handles"):
+                cls.handlers[member.handles] = name
+        cls._reads_json = cls.receive_json is not AsyncJsonWebsocketConsumer.receive_json
+
+    # --- the ASGI application ----------------------------------------------------------------------------
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.scope = scope
+        self.base_send = send
+        if scope["type"] == "http":
+            await answer_request(self, scope, receive, send)
+            return
+        self.channel_layer = get_channel_layer(self.channel_layer_alias)
+        self.hub = get_hub()
+        self._events: deque[dict[str, Any]] | None = None
+        self._pump: asyncio.Task[None] | None = None
+        self._task = asyncio.current_task()
+        self._overdue = False
+        self.connection = None  # type: ignore[assignment]
+        try:
+            while True:
+                event = await receive()
+                if event["type"] == "websocket.receive":
+                    await self._receive(event)
+                else:
+                    await self.dispatch(event)
+        except StopConsumer:
+            return
+        finally:
+            self._forget(CloseCode.ABNORMAL)
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        """An ASGI event or a layer event: to the method of its type, without Channels' thread hop."""
+        handler = getattr(self, get_handler_name(message), None)
+        if handler is None:
+            raise ValueError(f"No handler for message type {message['type']}")
+        await handler(message)
+
+    # --- 1, 2: the handshake -------------------------------------------------------------------------------
+
+    async def admit(self) -> None:
+        """Decide about the request in ``self.scope``. Raises Refused."""
+        self.handshake = Handshake.of(self.scope)
+        self.handshake.check_origin()
+        if get_hub().draining:
+            raise Unavailable("The server is restarting.", code="draining", retry_after=1)
+        if "user" not in self.scope:
+            self.scope["user"] = await self._find_user()
+        self.user = self.scope["user"]
+        if self.requires_user() and not self.user.is_authenticated:
+            raise Unauthenticated()
+        await self.authorize()
+
+    def requires_user(self) -> bool:
+        """Whether anonymous connections are refused."""
+        return self.auth == "required"
+
+    async def authorize(self) -> None:
+        """Raise a Refused (Forbidden, NotFound, ...) to say no. ``self.user`` and ``self.url`` are there."""
+
+    @property
+    def url(self) -> dict[str, Any]:
+        """The path's variables."""
+        found: dict[str, Any] = self.scope.get("url_route", {}).get("kwargs", {})
+        return found
+
+    def initial_groups(self) -> list[str]:
+        """Groups that the connection is a member of from its first moment."""
+        groups = [EVERYONE, *(self.groups or ())]
+        described = describe_user(self.user)
+        if described is not None:
+            groups.append(user_group(str(described["id"])))
+        return groups
+
+    async def websocket_connect(self, message: dict[str, Any]) -> None:
+        try:
+            await self.admit()
+            self._register()
+            for group in self.initial_groups():
+                await self.hub.join(group, self.connection)
+            await self.connect()
+        except AcceptConnection:
+            await self.accept()
+        except DenyConnection:
+            await self._refuse(Refused())
+        except Refused as refusal:
+            await self._refuse(refusal)
+        except RealtimeError as error:  # the layer can't be reached
+            await self._refuse(Unavailable(error.message, code=error.code, retry_after=2))
+        if self.connection.state is State.OPEN:
+            await self.connected()
+
+    async def accept(self, subprotocol: str | None = None, headers: Any = None) -> None:
+        await super().accept(subprotocol, headers)
+        self.hub.counters.accepted += 1
+        self.connection.opened()
+        self.opened()
+
+    def opened(self) -> None:
+        """The socket has just been accepted; nothing else was sent yet. Push the first frame here."""
+
+    async def connected(self) -> None:
+        """The socket is open."""
+
+    async def _find_user(self) -> Any:
+        from django.contrib.auth.models import AnonymousUser
+
+        key = self.handshake.session_key
+        if self.auth == "none" or key is None:
+            return AnonymousUser()
+        try:
+            async with asyncio.timeout(config.current().query_timeout):
+                return await user_of_session(key)
+        except TimeoutError:
+            raise Unavailable("The database does not answer.", retry_after=5) from None
+
+    def _register(self) -> None:
+        transport = (self.scope.get("extensions") or {}).get("realtime.transport")
+        if transport is None:
+            transport = AsgiTransport(self.base_send)
+        connection = self.connection = self.hub.register(transport)
+        connection.consumer = self
+        connection.user = describe_user(self.user)
+        connection.address = self.handshake.address
+        connection.user_agent = self.handshake.user_agent
+        connection.session_key = self.handshake.session_key if connection.user else None
+        self.channel_name = CONNECTION + connection.id
+
+    async def _refuse(self, refusal: Refused) -> None:
+        self.hub.counters.refused += 1
+        self._forget(CloseCode.ABNORMAL)
+        await refuse(self.scope, self.base_send, refusal)
+        raise StopConsumer()
+
+    # --- 4: messages -----------------------------------------------------------------------------------------
+
+    async def _receive(self, event: dict[str, Any]) -> None:
+        """One frame, after the events that came before it; never two handlers at once."""
+        if self._pump is not None:
+            await asyncio.shield(self._pump)
+        connection = self.connection
+        text = event.get("text")
+        data = event.get("bytes") if text is None else None
+        connection.received(len(text) if text is not None else len(data or b""))
+        connection.busy_since = self.hub.loop.time()
+        try:
+            await self.receive(text, data)
+        except Exception as error:
+            # The socket outlives a refused message and a handler's bug alike.
+            self._answer_failure(error, text)
+        except asyncio.CancelledError:
+            if not self._was_overdue():
+                raise
+            self._answer_failure(TimeoutError(), text)
+        finally:
+            connection.busy_since = None
+            if self._events:
+                self._start_pump()
+
+    async def receive(self, text_data: Any = None, bytes_data: Any = None, **kwargs: Any) -> None:
+        """A frame came. The Channels way (``receive_json`` overridden) gets any JSON, ours an envelope."""
+        if text_data is None:
+            raise EnvelopeError("Send text frames, not binary ones.")
+        if self._reads_json:
+            await self.receive_json(await self.decode_json(text_data), **kwargs)
+            return
+        message = envelope.decode(text_data)
+        name = self.handlers.get(message.type)
+        if name is None:
+            raise EnvelopeError("There is no message of this type to send.", code="unknown_type")
+        await getattr(self, name)(message)
+
+    def _answer_failure(self, error: BaseException, text: str | None) -> None:
+        ref = envelope.peek_id(text) if text is not None else None
+        retry_after = None
+        if isinstance(error, StopConsumer):
+            raise error
+        if isinstance(error, RealtimeError) and not isinstance(error, Refused):
+            code, words, retry_after = error.code, error.message, error.retry_after
+        elif isinstance(error, ValueError) and self._reads_json:
+            code, words = "invalid_json", "The message is not valid JSON."
+        else:
+            number = secrets.token_hex(4)
+            code = "internal"
+            words = f"Something went wrong on the server (error {number})."
+            logger.error(
+                "error %s in %s, connection %s",
+                number,
+                type(self).__name__,
+                self.connection.id,
+                exc_info=None if isinstance(error, TimeoutError) else error,
+            )
+        self.connection.push(Frame(envelope.error(code, words, ref=ref, retry_after=retry_after)))
+
+    # --- layer events ------------------------------------------------------------------------------------------
+
+    def take_event(self, message: dict[str, Any]) -> None:
+        """A Channels event for this connection came from the layer; its turn comes between two frames."""
+        if self._events is None:
+            self._events = deque()
+        if len(self._events) >= config.current().send_buffer:
+            self.hub.counters.dropped += 1
+            self.connection.close(CloseCode.SLOW_CONSUMER)
+            return
+        self._events.append(message)
+        if self.connection.busy_since is None and self._pump is None:
+            self._start_pump()
+
+    def _start_pump(self) -> None:
+        self._pump = self.hub.loop.create_task(self._run_events())
+
+    async def _run_events(self) -> None:
+        connection = self.connection
+        try:
+            while self._events and connection.state is State.OPEN:
+                message = self._events.popleft()
+                connection.busy_since = self.hub.loop.time()
+                try:
+                    await self.dispatch(message)
+                except StopConsumer:
+                    connection.close()
+                except Exception:
+                    # An event handler's bug is nobody's message: it is logged, the socket lives on.
+                    logger.exception("event %s failed, connection %s", message["type"], connection.id)
+                except asyncio.CancelledError:
+                    if not self._was_overdue():
+                        raise
+                    logger.error("event %s took too long, connection %s", message["type"], connection.id)
+        finally:
+            connection.busy_since = None
+            self._pump = None
+
+    def overdue(self) -> None:
+        """The hub's clock says that a handler has had its time: end it."""
+        task = self._pump or self._task
+        self.connection.busy_since = None
+        if task is not None and not self._overdue:
+            self._overdue = True
+            task.cancel()
+
+    def _was_overdue(self) -> bool:
+        was, self._overdue = self._overdue, False
+        task = asyncio.current_task()
+        if was and task is not None:
+            task.uncancel()
+        return was
+
+    # --- sending -------------------------------------------------------------------------------------------------
+
+    async def send(self, text_data: Any = None, bytes_data: Any = None, close: Any = False) -> None:
+        """Send to this client, after everything that was sent before; waits while its buffer is full."""
+        if text_data is not None:
+            await self.connection.send(Frame(text_data.encode()))
+        elif bytes_data is not None:
+            await self.connection.send(Frame(bytes_data, binary=True))
+        else:
+            raise ValueError("You must pass one of bytes_data or text_data")
+        if close:
+            await self.close(close)
+
+    async def send_json(self, content: Any, close: Any = False) -> None:
+        await self.send(text_data=await self.encode_json(content), close=close)
+
+    @classmethod
+    async def encode_json(cls, content: Any) -> str:
+        return envelope.dumps(content)
+
+    async def reply(self, kind: str, data: Any, *, id: Any = None) -> None:
+        """Send one envelope to this client."""
+        room = self.connection.room
+        await self.connection.send(Frame(envelope.encode(kind, data, room=room, id=id)[1]))
+
+    async def join(self, group: str) -> None:
+        """Become a member of a group. Raises LayerUnavailable."""
+        await self.hub.join(group, self.connection)
+
+    async def leave(self, group: str) -> None:
+        self.hub.leave(group, self.connection)
+
+    async def close(self, code: Any = None, reason: str | None = None) -> None:
+        """Close the socket after what was sent; before the accept, refuse it."""
+        if self.connection is None or self.connection.state is State.CONNECTING:
+            raise DenyConnection()
+        code = CloseCode.NORMAL if code is None or code is True else int(code)
+        if not may_send(code):
+            raise ValueError(f"{code} is no close code that can be sent")
+        self.connection.close(code, reason)
+
+    # --- 5: the end ------------------------------------------------------------------------------------------------
+
+    async def websocket_disconnect(self, message: dict[str, Any]) -> None:
+        opened = self.connection is not None
+        code = message.get("code") or CloseCode.NO_STATUS
+        self._forget(code)
+        if opened:
+            await self.disconnect(self.connection.close_code or code)
+        raise StopConsumer()
+
+    def _forget(self, code: int) -> None:
+        if self.connection is not None and self.connection.state is not State.CLOSED:
+            self.connection.closed(code)
+            self.hub.unregister(self.connection)
+
+
+def ref_of(message: Incoming) -> Any:
+    """A message's own id, for an answer's ``ref``; None where it has none."""
+    return None if message.id is UNSET else message.id

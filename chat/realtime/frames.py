@@ -1,0 +1,76 @@
+"""Frames of RFC 6455 section 5.2: built once for all receivers, and read when they are simple.
+
+No socket and no clock in here: bytes in, bytes out.
+"""
+
+from __future__ import annotations
+
+TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
+FIN = 0x80
+
+
+def build(opcode: int, payload: bytes) -> bytes:
+    """One unmasked, unfragmented frame, as a server sends it."""
+    size = len(payload)
+    if size < 126:
+        return bytes((FIN | opcode, size)) + payload
+    if size < 65_536:
+        return bytes((FIN | opcode, 126)) + size.to_bytes(2, "big") + payload
+    return bytes((FIN | opcode, 127)) + size.to_bytes(8, "big") + payload
+
+
+class Frame:
+    """One message for any number of connections: encoded, and framed at the first use only."""
+
+    __slots__ = ("_text", "_wire", "binary", "payload")
+
+    def __init__(self, payload: bytes, binary: bool = False) -> None:
+        self.payload = payload
+        self.binary = binary
+        self._wire: bytes | None = None
+        self._text: str | None = None
+
+    @property
+    def wire(self) -> bytes:
+        """The frame's bytes on the socket."""
+        if self._wire is None:
+            self._wire = build(BINARY if self.binary else TEXT, self.payload)
+        return self._wire
+
+    @property
+    def event(self) -> dict[str, object]:
+        """The same message as an ASGI event, for servers that do their own framing."""
+        if self.binary:
+            return {"type": "websocket.send", "bytes": self.payload}
+        if self._text is None:
+            self._text = self.payload.decode()
+        return {"type": "websocket.send", "text": self._text}
+
+
+def read_simple(data: bytes, start: int, limit: int) -> tuple[bytes, int] | None:
+    """The unmasked payload of the frame that begins at ``start``, and where it ends.
+
+    Only for a whole, masked, final text frame within ``limit`` bytes: nearly every frame of a chat is one.
+    None for anything else: the full parser decides then. Unmasking as one big integer takes 0.5 µs for 100
+    bytes, a loop over them 10 µs.
+    """
+    have = len(data) - start
+    if have < 6 or data[start] != FIN | TEXT:
+        return None
+    length = data[start + 1] ^ 0x80  # a frame without the mask bit gives 128 or more here
+    if length < 126:
+        body = start + 6
+    elif length == 126:
+        if have < 8:
+            return None
+        length = (data[start + 2] << 8) | data[start + 3]
+        if length < 126:
+            return None
+        body = start + 8
+    else:
+        return None
+    end = body + length
+    if end > len(data) or length > limit:
+        return None
+    key = int.from_bytes((data[body - 4 : body] * (length // 4 + 1))[:length], "little")
+    return (int.from_bytes(data[body:end], "little") ^ key).to_bytes(length, "little"), end

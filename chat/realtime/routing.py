@@ -1,0 +1,70 @@
+"""From a path to a consumer, for sockets and for plain requests on their paths."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from channels.routing import URLRouter
+from django.apps import apps
+
+from .errors import NotFound
+from .refusal import refuse
+
+
+def installed_urlpatterns() -> list[Any]:
+    """``websocket_urlpatterns`` of the ``routing`` module of every installed app, in their order."""
+    patterns: list[Any] = []
+    for app in apps.get_app_configs():
+        name = f"{app.name}.routing"
+        if find_spec(name) is not None:
+            patterns += getattr(import_module(name), "websocket_urlpatterns", [])
+    return patterns
+
+
+class WebSocketRouter:
+    """The ASGI application of all WebSocket paths. Unknown ones are refused with 404."""
+
+    def __init__(self, patterns: list[Any]) -> None:
+        self.patterns = patterns
+        self.router = URLRouter(patterns)
+
+    def knows(self, path: str) -> bool:
+        """Whether a WebSocket path; plain requests to it are answered by its consumer."""
+        return any(pattern.pattern.match(path.lstrip("/")) is not None for pattern in self.patterns)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" or self.knows(scope["path"]):
+            await self.router(scope, receive, send)
+            return
+        await receive()
+        await refuse(scope, send, NotFound("There is no WebSocket at this path."))
+
+
+class Application:
+    """The project's ASGI application: sockets to their consumers, everything else to Django."""
+
+    def __init__(self, django: Any, websocket: WebSocketRouter) -> None:
+        self.django = django
+        self.websocket = websocket
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        kind = scope["type"]
+        if kind == "websocket" or (kind == "http" and self.websocket.knows(scope["path"])):
+            await self.websocket(scope, receive, send)
+        elif kind == "http":
+            await self.django(scope, receive, send)
+        elif kind == "lifespan":
+            await _lifespan(receive, send)
+        else:
+            raise ValueError(f"There is nothing here for {kind!r}")
+
+
+async def _lifespan(receive: Any, send: Any) -> None:
+    """Start and stop under servers that ask (uvicorn); nothing needs doing at either."""
+    while True:
+        event = await receive()
+        await send({"type": event["type"] + ".complete"})
+        if event["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,206 @@
+"""N workers on one listening socket: started, replaced when they die, restarted one by one, stopped.
+
+The parent process never serves; its children inherit the socket and are exec'ed, not forked with a reactor
+inside. SIGTERM and SIGINT stop, SIGHUP restarts every worker after its successor is ready.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+logger = logging.getLogger("chat.realtime.supervisor")
+
+READY_VARIABLE = "CHAT_WORKER_READY_FD"  # in a worker's environment: where to say that it listens
+START_TIMEOUT = 30.0  # seconds for a worker to become ready
+QUICK_DEATH = 3.0  # a worker that lived no longer has a fault that a restart does not mend
+MAX_QUICK_DEATHS = 5  # in a row, before the supervisor gives up
+
+
+class Worker:
+    """One child process."""
+
+    def __init__(self, command: list[str], listen_fd: int) -> None:
+        self.ready_fd, child_fd = os.pipe()
+        os.set_blocking(self.ready_fd, False)
+        self.started = time.monotonic()
+        self.ready = False
+        self.process = subprocess.Popen(
+            command,
+            pass_fds=(listen_fd, child_fd),
+            env={**os.environ, READY_VARIABLE: str(child_fd)},
+            stdin=subprocess.DEVNULL,
+        )
+        os.close(child_fd)
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def check_ready(self) -> bool:
+        """Whether it listens by now."""
+        if not self.ready:
+            try:
+                self.ready = os.read(self.ready_fd, 1) == b"1"
+            except BlockingIOError:
+                pass
+        return self.ready
+
+    def exited(self) -> bool:
+        if self.process.poll() is None:
+            return False
+        if self.ready_fd >= 0:
+            os.close(self.ready_fd)
+            self.ready_fd = -1
+            self.ready = True
+        return True
+
+
+class Supervisor:
+    """``command`` starts a worker; ``listen_fd`` is the listening socket it inherits."""
+
+    def __init__(self, command: list[str], listen_fd: int, workers: int, stop_timeout: float) -> None:
+        self.command = command
+        self.listen_fd = listen_fd
+        self.count = workers
+        self.stop_timeout = stop_timeout
+        self.workers: list[Worker] = []
+        self.retiring: list[Worker] = []  # asked to stop; replaced already
+        self.quick_deaths = 0
+        self._signals: list[int] = []
+        self._announced = False
+
+    def run(self, announce: Any = None) -> int:
+        """Supervise until told to stop; returns the exit status. ``announce()`` is called once all are ready."""
+        read_fd, write_fd = os.pipe()
+        os.set_blocking(write_fd, False)
+        os.set_blocking(read_fd, False)
+        signal.set_wakeup_fd(write_fd)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(number, lambda got, frame: self._signals.append(got))
+        self.workers = [self._start() for _ in range(self.count)]
+        while True:
+            select.select([read_fd], [], [], 0.1 if self._waiting() else 1.0)
+            while True:
+                try:
+                    if not os.read(read_fd, 64):
+                        break
+                except BlockingIOError:
+                    break
+            while self._signals:
+                number = self._signals.pop(0)
+                if number in (signal.SIGTERM, signal.SIGINT):
+                    return self._stop()
+                if number == signal.SIGHUP:
+                    self._roll()
+            if not self._tend():
+                return 1
+            if not self._announced and all(worker.check_ready() for worker in self.workers):
+                self._announced = True
+                if announce is not None:
+                    announce()
+
+    def _start(self) -> Worker:
+        return Worker(self.command, self.listen_fd)
+
+    def _waiting(self) -> bool:
+        return bool(self.retiring) or not self._announced
+
+    def _tend(self) -> bool:
+        """Replace the dead; False when that has no prospect."""
+        self.retiring = [worker for worker in self.retiring if not self._retired(worker)]
+        for worker in list(self.workers):
+            if not worker.exited():
+                continue
+            lived = time.monotonic() - worker.started
+            logger.error("worker %d ended (status %s): replaced", worker.pid, worker.process.returncode)
+            self.quick_deaths = self.quick_deaths + 1 if lived < QUICK_DEATH else 0
+            if self.quick_deaths >= MAX_QUICK_DEATHS or (not self._announced and worker.process.returncode):
+                logger.error("workers end as soon as they start: giving up (their messages are above)")
+                self._stop()
+                return False
+            if self.quick_deaths:
+                time.sleep(min(2.0, 0.2 * 2**self.quick_deaths))
+            self.workers[self.workers.index(worker)] = self._start()
+        return True
+
+    def _retired(self, worker: Worker) -> bool:
+        if worker.exited():
+            return True
+        if time.monotonic() - worker.started > self.stop_timeout + 1:
+            worker.process.kill()
+        return False
+
+    def _roll(self) -> None:
+        """Restart one worker after the other: each is asked to stop when its successor listens."""
+        logger.info("restarting %d workers one by one", len(self.workers))
+        for index, old in enumerate(list(self.workers)):
+            new = self._start()
+            if not self._becomes_ready(new):
+                logger.error("the new worker %d does not start: the restart stops, old workers stay", new.pid)
+                new.process.kill()
+                new.process.wait()
+                return
+            self.workers[index] = new
+            old.process.terminate()
+            old.started = time.monotonic()  # of its stopping
+            self.retiring.append(old)
+            while not self._retired(old) and not self._stopping():
+                time.sleep(0.02)
+            if self._stopping():
+                return
+
+    def _becomes_ready(self, worker: Worker) -> bool:
+        limit = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < limit and not self._stopping():
+            if worker.exited():
+                return False
+            if worker.check_ready():
+                return True
+            time.sleep(0.02)
+        return False
+
+    def _stopping(self) -> bool:
+        return any(number in (signal.SIGTERM, signal.SIGINT) for number in self._signals)
+
+    def _stop(self) -> int:
+        """Ask all to stop, at once; whoever is still there after the time limit is killed."""
+        everyone = [*self.workers, *self.retiring]
+        os.close(self.listen_fd)  # nobody new waits in the backlog
+        for worker in everyone:
+            if not worker.exited():
+                worker.process.terminate()
+        limit = time.monotonic() + self.stop_timeout + 0.5
+        while any([not worker.exited() for worker in everyone]):
+            if time.monotonic() > limit:
+                for worker in everyone:
+                    if not worker.exited():
+                        logger.error("worker %d did not stop in time: killed", worker.pid)
+                        worker.process.kill()
+                        worker.process.wait()
+            time.sleep(0.01)
+        return 0
+
+
+def worker_ready() -> None:
+    """In a worker: tell the supervisor that it listens."""
+    fd = os.environ.pop(READY_VARIABLE, None)
+    if fd is not None:
+        os.write(int(fd), b"1")
+        os.close(int(fd))
+
+
+def is_worker() -> bool:
+    """Whether this process was started by a supervisor."""
+    return READY_VARIABLE in os.environ
+
+
+def worker_command(arguments: list[str]) -> list[str]:
+    """The command line that starts this program again with other arguments."""
+    return [sys.executable, sys.argv[0], *arguments]

@@ -1,0 +1,66 @@
+"""A connection's transport on any ASGI server: one writer task, alive only while there is something to say.
+
+Our own server has a shorter way (``protocol.py``). Here ``await send()`` is all there is; servers with
+back-pressure (uvicorn, hypercorn) block in it while their client does not read, and the connection's
+bounded buffer fills behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from .connection import Connection
+from .frames import Frame
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class AsgiTransport:
+    """Frames and the close event, in order, through one ASGI ``send``."""
+
+    __slots__ = ("_connection", "_send", "_task", "_waiting", "ready")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._connection: Connection | None = None
+        self._waiting: deque[dict[str, Any]] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self.ready = True
+
+    def attach(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def write_frame(self, frame: Frame) -> None:
+        self._say(frame.event)
+
+    def write_frames(self, frames: list[Frame]) -> None:
+        for frame in frames:
+            self._say(frame.event)
+
+    def close_now(self, code: int, reason: str, give_up_after: float | None = None) -> None:
+        """Close after what was written; the server gives up on clients that don't read."""
+        self._say({"type": "websocket.close", "code": code, "reason": reason})
+
+    def _say(self, event: dict[str, Any]) -> None:
+        self._waiting.append(event)
+        self.ready = False
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._write())
+
+    async def _write(self) -> None:
+        """Send until nothing waits; the connection refills through ``resume``."""
+        try:
+            while self._waiting:
+                await self._send(self._waiting.popleft())
+                if not self._waiting and self._connection is not None:
+                    self.ready = True
+                    self._connection.resume()
+        except (OSError, RuntimeError, asyncio.CancelledError):
+            # The server has closed the socket under us; it tells the consumer by websocket.disconnect.
+            self._waiting.clear()
+        finally:
+            self._task = None
+            self.ready = True

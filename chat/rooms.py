@@ -1,0 +1,95 @@
+"""Who may join a room: the rules of the rooms that have a row, kept in memory.
+
+A handshake looks here. The rules are forgotten when the tables change (`chat.live` looks every second),
+so a rule costs one query a worker, not one a connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from channels.db import database_sync_to_async
+
+from chat.models import Access, Room
+from chat.realtime import Forbidden, NotFound, Unavailable, config
+
+# Room names come from clients: so many rules are kept, the least recently used ones go.
+MAX_RULES = 10_000
+
+NAME = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a room's row says; the defaults are for rooms without one."""
+
+    access: str = Access.EVERYONE
+    closed: bool = False
+    title: str = ""
+    members: frozenset[Any] = frozenset()  # user ids, where it is for members only
+
+    def admits(self, user: Any) -> bool:
+        if self.closed:
+            return False
+        if self.access == Access.SIGNED_IN:
+            return bool(user.is_authenticated)
+        if self.access == Access.MEMBERS:
+            return bool(user.is_authenticated) and user.pk in self.members
+        return True
+
+
+_rules: OrderedDict[str, Rule] = OrderedDict()
+_OPEN = Rule()
+
+
+def check_name(name: str, pattern: re.Pattern[str] | None) -> None:
+    """Raise NotFound(``invalid_room``) for what can't be a room's name here."""
+    if NAME.fullmatch(name) is None or (pattern is not None and pattern.fullmatch(name) is None):
+        raise NotFound("There is no room of this name.", code="invalid_room")
+
+
+async def check_access(name: str, user: Any) -> Rule:
+    """The room's rule. Raises Forbidden, or Unavailable when the database can't tell in time."""
+    rule = await rule_of(name)
+    if not rule.admits(user):
+        raise Forbidden("This room is closed." if rule.closed else "You may not join this room.")
+    return rule
+
+
+async def rule_of(name: str) -> Rule:
+    """The rule for a (valid) room name."""
+    rule = _rules.get(name)
+    if rule is not None:
+        _rules.move_to_end(name)
+        return rule
+    try:
+        async with asyncio.timeout(config.current().query_timeout):
+            found = await read_rules([name])
+    except TimeoutError:
+        raise Unavailable("The database does not answer.", retry_after=5) from None
+    rule = _rules[name] = found.get(name, _OPEN)
+    while len(_rules) > MAX_RULES:
+        _rules.popitem(last=False)
+    return rule
+
+
+@database_sync_to_async
+def read_rules(names: Iterable[str]) -> dict[str, Rule]:
+    """The rules of those rooms that have a row."""
+    rules = {}
+    for room in Room.objects.filter(name__in=list(names)):
+        members: frozenset[Any] = frozenset()
+        if room.access == Access.MEMBERS:
+            members = frozenset(room.members.values_list("pk", flat=True))
+        rules[room.name] = Rule(room.access, room.closed, room.title, members)
+    return rules
+
+
+def forget() -> None:
+    """The table has changed: ask again."""
+    _rules.clear()

@@ -1,0 +1,10 @@
+"""The chat's WebSocket paths. Whether a room's name is one is the consumer's to say (404 ``invalid_room``)."""
+
+from django.urls import re_path
+
+from chat.consumers import GlobalChatConsumer, RoomChatConsumer
+
+websocket_urlpatterns = [
+    re_path(r"\Aapi/chat-api/ws/?\Z", GlobalChatConsumer.as_asgi()),
+    re_path(r"\Aapi/chat-api/ws/(?P<room>(?s:.+?))/?\Z", RoomChatConsumer.as_asgi()),
+]
