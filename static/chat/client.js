@@ -14,6 +14,7 @@
  * @typedef {object} State
  * @property {"connecting"|"open"|"waiting"|"stopped"} status
  * @property {number|null} retryAt  when "waiting": ms since the epoch
+ * @property {boolean} mayHurry     when "waiting": the wait is our own, not what the server asked for
  * @property {import("./policy.js").Verdict|null} verdict  why it is waiting or stopped
  * @property {number|null} code     close code or refusal status behind the verdict
  */
@@ -39,7 +40,7 @@ export class ChatClient extends Emitter {
   });
 
   /** @type {State} */
-  state = { status: "stopped", retryAt: null, verdict: null, code: null };
+  state = { status: "stopped", retryAt: null, mayHurry: false, verdict: null, code: null };
 
   /** @param {string} url  ws: or wss: address, query included */
   constructor(url) {
@@ -120,7 +121,7 @@ export class ChatClient extends Emitter {
     const held = Math.max(0, this.#notBefore - Date.now());
     const wait = held + jitter; // the jitter comes on top: everybody was told the same Retry-After
     this.#timers.retry = setTimeout(() => this.open(), wait);
-    this.#become("waiting", { verdict, code, retryAt: Date.now() + wait });
+    this.#become("waiting", { verdict, code, retryAt: Date.now() + wait, mayHurry: held === 0 });
   }
 
   #holdOff(ms) {
@@ -136,8 +137,8 @@ export class ChatClient extends Emitter {
     this.#socket = null;
   }
 
-  #become(status, { verdict = null, code = null, retryAt = null } = {}) {
-    this.state = { status, verdict, code, retryAt };
+  #become(status, { verdict = null, code = null, retryAt = null, mayHurry = false } = {}) {
+    this.state = { status, verdict, code, retryAt, mayHurry };
     this.emit("state", this.state);
   }
 }

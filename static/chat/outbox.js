@@ -4,6 +4,7 @@
  * marked, with a way to send it again.
  */
 export const QUEUE_LIMIT = 20; // messages written while disconnected
+const HELD_LIMIT = 100; // messages queued, under way or failed
 const RETURN_LIMIT = 5_000; // ms after its `ack` that a message stays open for its return; a slow window may miss it
 
 export class Outbox {
@@ -25,7 +26,7 @@ export class Outbox {
   }
 
   get full() {
-    return this.queued >= QUEUE_LIMIT;
+    return this.queued >= QUEUE_LIMIT || this.#waiting.size >= HELD_LIMIT;
   }
 
   /** Sends a message, or queues it. @param {{author: string, verified: boolean, text: string}} message */

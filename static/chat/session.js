@@ -86,12 +86,13 @@ export class Session extends Emitter {
 
   /**
    * @param {string} text
-   * @returns {"taken"|"empty"|"too-big"|"queue-full"} anything but "taken" leaves the text with the person
+   * @returns {"taken"|"empty"|"too-big"|"stopped"|"full"} anything but "taken" leaves the text with the person
    */
   say(text) {
     if (!text.trim()) return "empty";
     if (this.sizeOf(text) > this.limits.max_message_bytes) return "too-big";
-    if (this.state?.status !== "open" && this.outbox.full) return "queue-full";
+    if (this.state?.status === "stopped") return "stopped";
+    if (this.outbox.full) return "full";
     this.outbox.add({ author: displayName(this.#me), verified: Boolean(this.#me.user), text });
     return "taken";
   }

@@ -5,7 +5,7 @@ export const ROOM_PATTERN = /^[A-Za-z0-9._:-]{1,128}$/;
 export const HUES = 10; // as many .hue-N classes as css/people.css has
 
 const encoder = new TextEncoder();
-const timeFormat = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const timeFormat = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
 const dayFormat = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
 const fullFormat = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "medium" });
 
@@ -32,7 +32,7 @@ export function initials(name) {
 export function hue(name) {
   let hash = 0x811c9dc5;
   for (const byte of encoder.encode(name)) hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
-  return hash % HUES;
+  return (hash >>> 8) % HUES;
 }
 
 export const byteLength = (text) => encoder.encode(text).length;

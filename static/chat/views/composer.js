@@ -4,7 +4,8 @@ import { byId, write } from "./dom.js";
 
 const REFUSALS = {
   "too-big": "This message is too long to send. Shorten it, or split it into several.",
-  "queue-full": "You are not connected, and enough messages wait already. This one stays here until the connection is back.",
+  stopped: "You are not connected. The message stays here until you are.",
+  full: "Too many messages are still waiting. This one stays here: send it when they are through.",
 };
 
 export class ComposerView {
@@ -15,7 +16,7 @@ export class ComposerView {
 
   /**
    * @param {{say: (text: string) => string, sizeOf: (text: string) => number, limit: () => number}} session
-   *   `say` answers "taken", "empty", "too-big" or "queue-full"
+   *   `say` answers "taken", "empty", "too-big", "stopped" or "full"
    */
   constructor(session) {
     this.session = session;
@@ -34,8 +35,10 @@ export class ComposerView {
     this.#typed();
   }
 
+  /** Ready to write; but on a touch screen the keyboard would cover the conversation, so its name takes the focus. */
   focus() {
-    this.#text.focus({ preventScroll: true });
+    const target = matchMedia("(hover: none)").matches ? byId("room-name") : this.#text;
+    target.focus({ preventScroll: true });
   }
 
   /** The connection is back, or has new limits: what was in the way may be gone. */

@@ -12,6 +12,7 @@ export class StatusView {
   #banner = byId("banner");
   #verdict = null; // the last trouble, until a connection is open again
   #retryAt = null;
+  #mayHurry = false;
   #queued = 0;
   #ticker = null;
 
@@ -25,8 +26,9 @@ export class StatusView {
     if (state.status === "open") this.#verdict = null;
     else this.#verdict = state.verdict ?? this.#verdict;
     this.#retryAt = state.retryAt;
+    this.#mayHurry = state.mayHurry;
     const status = state.status === "connecting" && this.#verdict ? "waiting" : state.status;
-    this.#status.dataset.status = status;
+    this.#status.dataset.status = byId("chat").dataset.status = status;
     write(byId("status-word"), WORDS[status]);
     write(byId("announcer"), state.status === "open" ? "Connected." : (this.#verdict?.words ?? ""));
     this.#drawBanner(state.status);
@@ -62,7 +64,7 @@ export class StatusView {
     if (this.#queued) parts.push(`${plural(this.#queued, "message waits", "messages wait")} to be sent.`);
     write(byId("banner-words"), parts.join(" "));
     this.#banner.dataset.level = status === "stopped" ? "problem" : "info";
-    this.#action("hurry").hidden = status !== "waiting";
+    this.#action("hurry").hidden = status !== "waiting" || !this.#mayHurry;
     for (const name of ["sign-in", "choose-room", "reconnect"]) {
       this.#action(name).hidden = status !== "stopped" || (trouble.action !== name && name !== "reconnect");
     }
