@@ -42,7 +42,7 @@ class View(APIView):
     Every refusal has the shape that `chat.api.errors` describes. The layer out of reach is a 503.
     """
 
-    authentication_classes = [CommandAuthentication, SessionAuthentication]
+    authentication_classes = [SessionAuthentication, CommandAuthentication]
     permission_classes = [IsStaff]
     parser_classes = [StrictJSONParser]
     renderer_classes = [JSONRenderer]

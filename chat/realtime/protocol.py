@@ -91,7 +91,8 @@ class WebSocketProtocol(DaphneProtocol):
     def configure(cls, factory: Any) -> None:
         """Take the factory's options as this class's own."""
         for name in DaphneProtocol.CONFIG_ATTRS:
-            setattr(cls, name, getattr(factory, name))
+            value = getattr(factory, name)
+            setattr(cls, name, staticmethod(value) if callable(value) else value)
 
     # --- handshake ------------------------------------------------------------------------------------------
 

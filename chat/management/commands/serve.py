@@ -150,6 +150,7 @@ class _Worker:
         reactor_handler = signal.getsignal(signal.SIGTERM)
 
         def stop(number: int, frame: Any) -> None:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
             timer = threading.Timer(max(0.1, limit - 0.1), os._exit, (0,))
             timer.daemon = True
             timer.start()
@@ -157,7 +158,9 @@ class _Worker:
                 reactor_handler(number, frame)
 
         signal.signal(signal.SIGTERM, stop)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C goes to all: the supervisor decides
+        signal.signal(
+            signal.SIGINT, signal.SIG_IGN
+        )  # a terminal's Ctrl-C goes to all: the supervisor decides
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         supervisor.worker_ready()
 
