@@ -14,11 +14,11 @@ help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: install ## install what is missing, migrate and serve http://127.0.0.1:8000/ (HOST, PORT)
-	@$(MANAGE) migrate --noinput --verbosity 0
+	@$(MANAGE) migrate --noinput --verbosity 0 --skip-checks
 	@exec $(MANAGE) serve
 
 admin: install ## make an administrator for /admin/
-	@$(MANAGE) migrate --noinput --verbosity 0
+	@$(MANAGE) migrate --noinput --verbosity 0 --skip-checks
 	@$(MANAGE) createsuperuser
 
 install: ## make .venv with what the service needs
