@@ -1,0 +1,47 @@
+"""The calls that an operator has, whichever road they take."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+Body = dict[str, Any]
+
+MAX_LISTED = 1000  # connections, rooms or members that one call lists
+TARGETS = ("room", "user", "connection", "all")
+
+
+class Unreachable(Exception):
+    """No worker can be reached; the text says what to do."""
+
+
+class Operator(ABC):
+    """The calls. Those over the layer raise LayerUnavailable, those over HTTP Unreachable."""
+
+    @abstractmethod
+    def stats(self) -> Body:
+        """`{"workers": [one dict each], "totals": {...}, "rooms": distinct rooms}`."""
+
+    @abstractmethod
+    def rooms(self, limit: int = MAX_LISTED) -> Body:
+        """`{"rooms": [{"room", "members"}], "total", "workers"}`, the largest first."""
+
+    @abstractmethod
+    def connections(
+        self, *, room: str | None = None, user: str | None = None, limit: int = MAX_LISTED
+    ) -> Body:
+        """`{"connections": [...], "total", "workers"}`, the oldest first; `user` is a name or an id."""
+
+    @abstractmethod
+    def close(self, target: Body, reason: str = "") -> Body:
+        """Close what one of TARGETS names: `{"closed", "workers"}`, sockets and the workers they were on."""
+
+    @abstractmethod
+    def broadcast(self, room: str | None, kind: str, data: Body) -> Body:
+        """Send `data` with a type to a room or to everybody: `{"id", "workers"}`, its id and who took it."""
+
+
+def check_target(target: Body) -> None:
+    """What closes connections must be told exactly which: an empty name would match everybody."""
+    if len(target) != 1 or not all(key in TARGETS and value for key, value in target.items()):
+        raise ValueError(f"Name exactly one of {', '.join(TARGETS)}.")
