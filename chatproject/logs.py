@@ -30,5 +30,14 @@ class LineFormatter(logging.Formatter):
         return _escape(line) if self.fold_tracebacks else line
 
 
+class RefusalFilter(logging.Filter):
+    """Refused requests (an unknown Host, a form too big) without a traceback: any client can cause them."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.startswith("django.security."):
+            record.exc_info = None
+        return True
+
+
 def _escape(text: str) -> str:
     return CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)

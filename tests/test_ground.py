@@ -1,5 +1,6 @@
 """The ground: settings from the environment, what a wrong one says, and production's defaults."""
 
+import io
 import json
 import logging
 import os
@@ -8,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from django.test import RequestFactory
+from django.test import Client, RequestFactory
 
 from chatproject.logs import LineFormatter
 from chatproject.static import StaticFilesMiddleware
@@ -267,6 +268,21 @@ def test_nothing_outside_is_static(url):
 
 
 # --- log lines ------------------------------------------------------------------------------------
+
+
+def test_a_refused_request_is_one_short_line():
+    """A scanner with a wrong Host header costs a line, not a traceback."""
+    stream = io.StringIO()
+    handlers = logging.getLogger().handlers
+    ours = next(handler for handler in handlers if isinstance(handler.formatter, LineFormatter))
+    previous = ours.setStream(stream)
+    try:
+        response = Client(headers={"host": "scanner.example"}).get("/")
+    finally:
+        ours.setStream(previous)
+    assert response.status_code == 400
+    assert stream.getvalue().count("\n") == 1
+    assert " ERROR django.security.DisallowedHost[" in stream.getvalue()
 
 
 def test_an_event_is_one_line_whatever_its_text():
