@@ -66,7 +66,7 @@ export class ChatClient extends Emitter {
     this.#become("stopped");
   }
 
-  /** "Try now": the person, or the browser's `online` event, does not want to wait. The server's own wait holds. */
+  /** "Try now", or the browser is online again. A wait that the server asked for holds. */
   hurry() {
     if (this.state.status === "waiting" && Date.now() >= this.#notBefore) this.open();
   }
@@ -82,7 +82,8 @@ export class ChatClient extends Emitter {
     const frame = decode(text);
     if (!frame) return;
     if (frame.type === "system" && frame.data?.event === "welcome") this.#welcomed();
-    if (frame.type === "error" && Number.isFinite(frame.data?.retry_after)) this.#holdOff(frame.data.retry_after * 1_000);
+    if (frame.type === "error" && Number.isFinite(frame.data?.retry_after))
+      this.#holdOff(frame.data.retry_after * 1_000);
     if (!this.#heartbeat.saw(frame)) this.emit("frame", frame);
   }
 
@@ -103,7 +104,7 @@ export class ChatClient extends Emitter {
     this.#settle(closeVerdict(code, reason), code);
   }
 
-  /** Step 4: the handshake failed. `generation` guards against a close() or open() while the answer is under way. */
+  /** Step 4. `generation` guards against a close() or open() while the answer is under way. */
   async #askWhy() {
     this.#abandon();
     const generation = this.#generation;
@@ -162,7 +163,11 @@ async function question(socketUrl) {
       signal: AbortSignal.timeout(QUESTION_LIMIT),
     });
     const body = await response.json().catch(() => null);
-    return { status: response.status, error: body?.error ?? null, retryAfter: response.headers.get("Retry-After") };
+    return {
+      status: response.status,
+      error: body?.error ?? null,
+      retryAfter: response.headers.get("Retry-After"),
+    };
   } catch {
     return { status: 0, error: null, retryAfter: null };
   }

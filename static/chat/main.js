@@ -1,4 +1,4 @@
-/** Wires the page together: the address and the door decide the conversation, the session runs it, views show it. */
+/** Wires the page together: address and door decide the conversation, the session runs it, views show it. */
 import { addressOf, readAddress, signInLink } from "./address.js";
 import { rememberName, rememberedName, rememberRoom } from "./memory.js";
 import { Session } from "./session.js";
@@ -24,9 +24,20 @@ const door = new DoorView(username ?? null, (choice) => enterFromDoor(choice));
 const panels = new Panels();
 const scroll = new ScrollView({ unread: showUnread });
 const messages = new MessagesView(session.timeline, { retry, discard, added: itemAdded });
-const rooms = new RoomsView({ go, changeName: () => openDoor({ room: session.room, everyone: session.room === null }) });
-const status = new StatusView({ hurry: () => session.hurry(), reconnect: () => session.reopen(), "choose-room": () => openDoor({}) });
-const composer = new ComposerView({ say, sizeOf: (text) => session.sizeOf(text), limit: () => session.limits.max_message_bytes });
+const rooms = new RoomsView({
+  go,
+  changeName: () => openDoor({ room: session.room, everyone: session.room === null }),
+});
+const status = new StatusView(Boolean(user), {
+  hurry: () => session.hurry(),
+  reconnect: () => session.reopen(),
+  "choose-room": () => openDoor({}),
+});
+const composer = new ComposerView({
+  say,
+  sizeOf: (text) => session.sizeOf(text),
+  limit: () => session.limits.max_message_bytes,
+});
 new PeopleView(session.people, () => session.room);
 new InviteView(() => session.room);
 
@@ -121,7 +132,9 @@ function showUnread(count) {
   document.title = `${count ? `(${count}) ` : ""}${placeName()} · ${siteName}`;
 }
 
-/** A sign-in comes back to the conversation that it left. */
+/** Signing in or out comes back to the conversation that it left. */
 function pointSignInLinks() {
   for (const link of document.querySelectorAll(".sign-in-link")) link.href = signInLink(signIn);
+  for (const field of document.querySelectorAll(".sign-out [name=next]"))
+    field.value = location.pathname + location.search;
 }

@@ -5,12 +5,13 @@
  */
 export const QUEUE_LIMIT = 20; // messages written while disconnected
 const HELD_LIMIT = 100; // messages queued, under way or failed
-const RETURN_LIMIT = 5_000; // ms after its `ack` that a message stays open for its return; a slow window may miss it
+const RETURN_LIMIT = 5_000; // ms after its `ack` that a message waits for its return, which may be dropped
 
 export class Outbox {
   #timeline;
   #send;
-  #waiting = new Map(); // ref → {author, verified, text, status: "queued" | "sending" | "acknowledged" | "failed"}
+  /** ref → {author, verified, text, status: "queued" | "sending" | "acknowledged" | "failed"} */
+  #waiting = new Map();
 
   /**
    * @param {import("./timeline.js").Timeline} timeline
@@ -52,7 +53,8 @@ export class Outbox {
   connectionLost() {
     for (const [ref, { status }] of [...this.#waiting]) {
       if (status === "acknowledged") this.returned(ref);
-      if (status === "sending") this.failed(ref, "The connection broke before the server confirmed this message.");
+      if (status === "sending")
+        this.failed(ref, "The connection broke before the server confirmed this message.");
     }
   }
 

@@ -1,6 +1,6 @@
 /**
- * Who is in the room. A member list arrives once after each welcome, changes come as `presence`; a change that
- * overtakes the list is applied again on top of it, so neither order loses anybody.
+ * Who is in the room. A member list arrives once after each welcome, changes come as `presence`; a change
+ * that overtakes the list is applied again on top of it, so neither order loses anybody.
  *
  * Events: `change`.
  *
@@ -63,7 +63,13 @@ export class People extends Emitter {
     const people = new Map();
     for (const member of this.#members.values()) {
       const key = personKey(member);
-      const person = people.get(key) ?? { key, name: displayName(member), verified: Boolean(member.user), self: false, windows: 0 };
+      const person = people.get(key) ?? {
+        key,
+        name: displayName(member),
+        verified: Boolean(member.user),
+        self: false,
+        windows: 0,
+      };
       person.windows++;
       person.self ||= member.id === this.#self?.id;
       people.set(key, person);

@@ -1,5 +1,5 @@
 /**
- * What a close or a refused handshake means: does the client come back, when, and what does it tell the person?
+ * What a close or a refused handshake means: does the client come back, when, and with what words?
  * Values in, values out; no socket, clock or timer.
  *
  * @typedef {object} Verdict
@@ -13,7 +13,7 @@ export const BACKOFF_BASE = 1_000; // ms
 export const BACKOFF_CAP = 30_000; // ms
 export const LONGEST_WAIT = 600_000; // ms: no server may send a client away for longer than this
 
-/** Exponential backoff with full jitter: anything from 0 to the ceiling, so that a crowd does not return at once. */
+/** Exponential backoff with full jitter: 0 to the ceiling, so that a crowd does not return at once. */
 export function backoffDelay(attempt, random = Math.random) {
   const ceiling = Math.min(BACKOFF_CAP, BACKOFF_BASE * 2 ** Math.min(attempt, 20));
   return Math.round(random() * ceiling);
@@ -58,13 +58,20 @@ const CLOSE_ACTIONS = new Map([
  */
 export function closeVerdict(code, reason = "") {
   const retry = comesBack(code);
-  let words = CLOSE_WORDS.get(code) ?? (retry ? "The connection was lost." : "The server closed the connection.");
+  let words =
+    CLOSE_WORDS.get(code) ?? (retry ? "The connection was lost." : "The server closed the connection.");
   if (code === 4510 && reason) words += ` Reason: ${reason}`;
   return { retry, delay: 0, words, action: retry ? null : (CLOSE_ACTIONS.get(code) ?? "reconnect") };
 }
 
 const REFUSALS = new Map([
-  [400, { words: "The server did not understand the request. Check the name and the room.", action: "choose-room" }],
+  [
+    400,
+    {
+      words: "The server did not understand the request. Check the name and the room.",
+      action: "choose-room",
+    },
+  ],
   [401, { words: "Sign in to join this conversation.", action: "sign-in" }],
   [403, { words: "You may not join this room.", action: "choose-room" }],
   [404, { words: "There is no such room.", action: "choose-room" }],
@@ -98,7 +105,12 @@ export function refusalVerdict({ status, error, retryAfter }, now) {
     const own = status === 401 ? null : sentence(error?.message);
     return { retry: false, delay: 0, words: own ?? words, action };
   }
-  return { retry: true, delay, words: "The server gave an answer that this page does not know.", action: null };
+  return {
+    retry: true,
+    delay,
+    words: "The server gave an answer that this page does not know.",
+    action: null,
+  };
 }
 
 /** Retry-After as ms from now: seconds or an HTTP date, else 0; never longer than LONGEST_WAIT. */

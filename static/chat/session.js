@@ -2,7 +2,7 @@
  * The chat's side of the protocol: it turns envelopes into changes of the timeline and of the people, and
  * what a person does into envelopes. One session lives as long as the page; enter() starts a conversation.
  *
- * Events: `state` with the client's state, `roundtrip` with milliseconds or null, `limits` with the server's limits.
+ * Events: `state` with the client's state, `roundtrip` with milliseconds or null, `limits` with the server's.
  */
 import { socketAddress } from "./address.js";
 import { ChatClient } from "./client.js";
@@ -86,7 +86,8 @@ export class Session extends Emitter {
 
   /**
    * @param {string} text
-   * @returns {"taken"|"empty"|"too-big"|"stopped"|"full"} anything but "taken" leaves the text with the person
+   * @returns {"taken"|"empty"|"too-big"|"stopped"|"full"}
+   *   anything but "taken" leaves the text with the person
    */
   say(text) {
     if (!text.trim()) return "empty";
@@ -118,8 +119,10 @@ export class Session extends Emitter {
 
   #system({ data }) {
     if (data?.event === "welcome") this.#welcome(data);
-    if (data?.event === "members" && Array.isArray(data.members)) this.people.list(data.members, Boolean(data.truncated));
-    if (data?.event === "draining") this.timeline.notice("info", "The server is about to restart. This page will reconnect by itself.");
+    if (data?.event === "members" && Array.isArray(data.members))
+      this.people.list(data.members, Boolean(data.truncated));
+    if (data?.event === "draining")
+      this.timeline.notice("info", "The server is about to restart. This page will reconnect by itself.");
   }
 
   #welcome({ client_id, user, limits }) {
@@ -161,7 +164,9 @@ export class Session extends Emitter {
   }
 
   #notification({ data, timestamp }) {
-    const said = [data?.title, data?.message ?? data?.content ?? data?.text].filter((part) => typeof part === "string");
+    const said = [data?.title, data?.message ?? data?.content ?? data?.text].filter(
+      (part) => typeof part === "string",
+    );
     this.timeline.notice("announcement", said.join(": ") || JSON.stringify(data), moment(timestamp));
   }
 

@@ -16,7 +16,7 @@ export function cleanName(raw) {
   return [...tidy].slice(0, NAME_LIMIT).join("").trim();
 }
 
-/** What to call whoever `{id, name, user}` is: a verified username first, then the name they gave, then a guest. */
+/** What to call `{id, name, user}`: a verified username first, then the name they gave, then a guest. */
 export function displayName({ id, name, user }) {
   return cleanName(user?.username) || cleanName(name) || `Guest ${String(id ?? "").slice(0, 4)}`.trim();
 }
@@ -64,5 +64,7 @@ export function listNames(names, most = 3) {
 
 /** "12 KB" for people; exact bytes where it is less than a kilobyte. */
 export function size(bytes) {
-  return bytes < 1024 ? plural(bytes, "byte", "bytes") : `${(bytes / 1024).toFixed(bytes < 10_240 ? 1 : 0)} KB`;
+  return bytes < 1024
+    ? plural(bytes, "byte", "bytes")
+    : `${(bytes / 1024).toFixed(bytes < 10_240 ? 1 : 0)} KB`;
 }

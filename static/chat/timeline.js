@@ -86,10 +86,14 @@ export class Timeline extends Emitter {
     return this.#append({ kind: "notice", key: this.#key(), level, text, at });
   }
 
-  /** Comings and goings in a row share one line; someone who leaves and comes back at once leaves no trace. */
+  /** Comings and goings in a row share one line; whoever leaves and comes back at once leaves no trace. */
   presence(name, status, at) {
     const last = this.#settled.at(-1);
-    if (last?.kind === "presence" && at - last.at < PRESENCE_WINDOW && last.joined.length + last.left.length < PRESENCE_NAMES) {
+    if (
+      last?.kind === "presence" &&
+      at - last.at < PRESENCE_WINDOW &&
+      last.joined.length + last.left.length < PRESENCE_NAMES
+    ) {
       const [to, from] = status === "online" ? [last.joined, last.left] : [last.left, last.joined];
       const gone = from.indexOf(name);
       if (gone >= 0) from.splice(gone, 1);

@@ -35,7 +35,7 @@ export class ComposerView {
     this.#typed();
   }
 
-  /** Ready to write; but on a touch screen the keyboard would cover the conversation, so its name takes the focus. */
+  /** Ready to write; on a touch screen, where the keyboard would cover the log, at the room's name. */
   focus() {
     const target = matchMedia("(hover: none)").matches ? byId("room-name") : this.#text;
     target.focus({ preventScroll: true });
@@ -63,7 +63,7 @@ export class ComposerView {
 
   #typed() {
     const text = this.#text.value;
-    this.#text.parentElement.dataset.value = text.slice(0, 5_000); // what the box grows with, enough to fill it
+    this.#text.parentElement.dataset.value = text.slice(0, 5_000); // it grows with this
     this.#form.classList.toggle("has-text", Boolean(text.trim()));
     const limit = this.session.limit();
     // A character is at most 6 bytes on the wire, so short texts need no counting at every key.

@@ -13,7 +13,7 @@ export function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Initials on the colour that belongs to the name. The colours are classes: the page has no inline styles. */
+/** Initials on the name's colour. The colours are classes: the page has no inline styles. */
 export function paintAvatar(element, letters, hue) {
   for (const name of [...element.classList]) if (name.startsWith("hue-")) element.classList.remove(name);
   element.classList.add(`hue-${hue}`);

@@ -18,7 +18,8 @@ export class DoorView {
    */
   constructor(username, enter) {
     this.enter = enter;
-    if (username) paintAvatar(this.#door.querySelector(".signed-in .avatar"), initials(username), hue(username));
+    if (username)
+      paintAvatar(this.#door.querySelector(".signed-in .avatar"), initials(username), hue(username));
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#submitted();
@@ -52,7 +53,8 @@ export class DoorView {
 
   #submitted() {
     const name = this.#name ? cleanName(this.#name.value) : "";
-    const room = this.#form.elements.place.value === "everyone" ? null : this.#room.value.trim().replace(/^#/, "");
+    const room =
+      this.#form.elements.place.value === "everyone" ? null : this.#room.value.trim().replace(/^#/, "");
     const nameWords = this.#name && !name ? "Others need something to call you." : "";
     const roomWords = room !== null && !ROOM_PATTERN.test(room) ? ROOM_PROBLEM : "";
     this.#complain(this.#room, roomWords);

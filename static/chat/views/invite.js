@@ -1,4 +1,4 @@
-/** The dialog with the conversation's link. It works without the clipboard, too: the link is there to select. */
+/** The dialog with the conversation's link. Without the clipboard, too: the link is there to select. */
 import { inviteLink } from "../address.js";
 import { byId, write } from "./dom.js";
 
@@ -10,7 +10,8 @@ export class InviteView {
   constructor(room) {
     this.room = room;
     byId("invite-button").addEventListener("click", () => this.open());
-    for (const button of document.querySelectorAll("[data-invite]")) button.addEventListener("click", () => this.open());
+    for (const button of document.querySelectorAll("[data-invite]"))
+      button.addEventListener("click", () => this.open());
     byId("invite-copy").addEventListener("click", () => this.#copy());
     this.#dialog.addEventListener("click", (event) => {
       if (event.target === this.#dialog) this.#dialog.close(); // a tap on the backdrop

@@ -6,7 +6,12 @@ const GROUP_WINDOW = 300_000; // ms: messages of one speaker this close stand to
 const LONG_TEXT = 1_500; // characters from which a message is folded
 const LONG_LINES = 18;
 
-const DELIVERY_WORDS = { queued: "Waiting for the connection", sending: "Sending", sent: "Sent", failed: "Not sent" };
+const DELIVERY_WORDS = {
+  queued: "Waiting for the connection",
+  sending: "Sending",
+  sent: "Sent",
+  failed: "Not sent",
+};
 
 export class MessagesView {
   #settled = byId("messages");
@@ -71,7 +76,8 @@ export class MessagesView {
     element.remove();
     next?.classList.remove("follows");
     const first = this.#settled.firstElementChild;
-    if (first?.classList.contains("day") && !this.#items.has(first.nextElementSibling ?? first)) first.remove();
+    if (first?.classList.contains("day") && !this.#items.has(first.nextElementSibling ?? first))
+      first.remove();
     this.#scroller.classList.toggle("is-empty", this.#elements.size === 0);
   }
 
@@ -97,7 +103,11 @@ export class MessagesView {
   #place(element, item, list) {
     const before = list.lastElementChild ?? (list === this.#pending ? this.#settled.lastElementChild : null);
     const previous = this.#items.get(before);
-    if (list === this.#settled && (!previous || !sameDay(previous.at, item.at)) && this.#needsDay(item, previous)) {
+    if (
+      list === this.#settled &&
+      (!previous || !sameDay(previous.at, item.at)) &&
+      this.#needsDay(item, previous)
+    ) {
       list.append(line(dayName(item.at), "day"));
       element.classList.remove("follows");
     } else {

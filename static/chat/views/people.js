@@ -33,7 +33,8 @@ export class PeopleView {
     const kept = new Set(shown.map(({ key }) => key));
     for (const key of this.#rows.keys()) if (!kept.has(key)) this.#rows.delete(key);
     rows.forEach((row, index) => {
-      if (this.#list.children[index] !== row) this.#list.insertBefore(row, this.#list.children[index] ?? null);
+      if (this.#list.children[index] !== row)
+        this.#list.insertBefore(row, this.#list.children[index] ?? null);
     });
     while (this.#list.children.length > rows.length) this.#list.lastElementChild.remove();
     this.#drawCounts(all.length, all.length - shown.length);
@@ -62,11 +63,14 @@ export class PeopleView {
   #headline(count, more) {
     if (this.room() === null) return "Reaches every open window";
     if (!this.people.known) return "";
-    return count === 1 && !more ? "Only you are here" : `${plural(`${count}${more}`, "person", "people")} here`;
+    return count === 1 && !more
+      ? "Only you are here"
+      : `${plural(`${count}${more}`, "person", "people")} here`;
   }
 
   #note(count, hidden) {
-    if (this.room() === null) return "What is said here reaches everybody who is connected, in whatever room. There is no list of them.";
+    if (this.room() === null)
+      return "What is said here reaches all who are connected, in whatever room. There is no list of them.";
     if (!this.people.known) return "";
     if (this.people.truncated) return "More people are here than this list holds.";
     if (hidden) return `and ${hidden} more`;

@@ -4,7 +4,8 @@ import { forgetRoom, rememberedRooms } from "../memory.js";
 import { hue, initials, ROOM_PATTERN } from "../text.js";
 import { byId, paintAvatar, piece, write } from "./dom.js";
 
-export const ROOM_PROBLEM = "A room’s name has 1 to 128 letters (a to z), digits, dots, colons, dashes or underscores.";
+export const ROOM_PROBLEM =
+  "A room’s name has 1 to 128 letters (a to z), digits, dots, colons, dashes or underscores.";
 
 export class RoomsView {
   #list = byId("room-list");

@@ -5,7 +5,12 @@
 import { plural } from "../text.js";
 import { byId, write } from "./dom.js";
 
-const WORDS = { connecting: "Connecting…", open: "Connected", waiting: "Reconnecting…", stopped: "Disconnected" };
+const WORDS = {
+  connecting: "Connecting…",
+  open: "Connected",
+  waiting: "Reconnecting…",
+  stopped: "Disconnected",
+};
 
 export class StatusView {
   #status = byId("status");
@@ -13,11 +18,16 @@ export class StatusView {
   #verdict = null; // the last trouble, until a connection is open again
   #retryAt = null;
   #mayHurry = false;
+  #code = null;
   #queued = 0;
   #ticker = null;
 
-  /** @param {{hurry: () => void, reconnect: () => void, "choose-room": () => void}} on */
-  constructor(on) {
+  /**
+   * @param {boolean} signedIn  for whoever is not, signing in may open a room that refused them
+   * @param {{hurry: () => void, reconnect: () => void, "choose-room": () => void}} on
+   */
+  constructor(signedIn, on) {
+    this.signedIn = signedIn;
     for (const [name, act] of Object.entries(on)) this.#action(name).addEventListener("click", act);
   }
 
@@ -27,6 +37,7 @@ export class StatusView {
     else this.#verdict = state.verdict ?? this.#verdict;
     this.#retryAt = state.retryAt;
     this.#mayHurry = state.mayHurry;
+    this.#code = state.code;
     const status = state.status === "connecting" && this.#verdict ? "waiting" : state.status;
     this.#status.dataset.status = byId("chat").dataset.status = status;
     write(byId("status-word"), WORDS[status]);
@@ -65,9 +76,10 @@ export class StatusView {
     write(byId("banner-words"), parts.join(" "));
     this.#banner.dataset.level = status === "stopped" ? "problem" : "info";
     this.#action("hurry").hidden = status !== "waiting" || !this.#mayHurry;
-    for (const name of ["sign-in", "choose-room", "reconnect"]) {
-      this.#action(name).hidden = status !== "stopped" || (trouble.action !== name && name !== "reconnect");
-    }
+    const offered = status === "stopped" ? new Set([trouble.action, "reconnect"]) : new Set();
+    if (this.#code === 403 && !this.signedIn) offered.add("sign-in");
+    for (const name of ["sign-in", "choose-room", "reconnect"])
+      this.#action(name).hidden = !offered.has(name);
   }
 
   #action(name) {
