@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_ground import PRODUCTION, ROOT, manage
+from tests.commands import PRODUCTION, ROOT, manage
 
 
 def run_script(name: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
