@@ -29,7 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--time-limit", type=float, default=TIME_LIMIT, metavar="S", help="begin nothing new then"
     )
-    parser.add_argument("--profile", metavar="WORKLOAD", help="run our server under cProfile instead")
+    parser.add_argument("--profile", metavar="WORKLOAD", help="sample our worker's time instead")
     return parser
 
 

@@ -18,6 +18,7 @@ from .wire import OURS, PLAIN, SOCKETIO, Dialect
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent
 CACHE = HERE / ".cache"
+DAPHNE = Path(sys.executable).with_name("daphne")
 NPM_SECONDS = 180
 STOCK_LIMIT, RAISED_LIMIT = 100, 10_000
 """Messages that the core Redis channel layer lets wait for one process, and redis-py's connections."""
@@ -30,6 +31,7 @@ class Place:
     cores: set[int]
     redis_port: int
     scratch: Path
+    redis_pid: int
 
     @property
     def redis_url(self) -> str:
@@ -61,7 +63,7 @@ class Running:
         """Raises StartError when a process has ended."""
         for process in self.processes:
             if not process.alive():
-                raise StartError(f"the server ended:\n{process.tail()}")
+                raise StartError("the server ended", process.tail())
 
     def stop(self) -> None:
         """Stops all of it."""
@@ -76,7 +78,7 @@ class Peer:
     key: str
     title: str
     dialect: Dialect
-    launch: Callable[[Place, int, int], Running]
+    launcher: Callable[[Place, int, int], Running]
     missing: Callable[[], str | None]
     workers: int = 1
     limit: int = STOCK_LIMIT
@@ -87,9 +89,9 @@ class Peer:
         """The key with the number of workers, as `ours-2`."""
         return self.key if self.workers == 1 else f"{self.key}-{self.workers}"
 
-    def start(self, place: Place) -> Running:
+    def start(self, where: Place) -> Running:
         """Starts it and returns when it listens; raises StartError."""
-        return self.launch(place, self.workers, self.limit)
+        return self.launcher(where, self.workers, self.limit)
 
 
 def environment(**extra: str) -> dict[str, str]:
@@ -98,17 +100,23 @@ def environment(**extra: str) -> dict[str, str]:
     return kept | extra
 
 
-def _launch(
-    place: Place, argvs: Sequence[Sequence[str]], ports: list[int], env: Mapping[str, str], cwd: Path
+def launch(
+    where: Place,
+    argvs: Sequence[Sequence[str]],
+    ports: list[int],
+    env: Mapping[str, str],
+    cwd: Path,
+    ready: Callable[[Process, int], None] = Process.wait_for_port,
 ) -> Running:
-    processes: list[Process] = []
-    running = Running(processes, ports)
+    """Starts a process for each of `argvs`, and port; returns when all are `ready`, or raises StartError."""
+    running = Running([], ports)
     try:
-        for argv in argvs:
-            log = place.scratch / "server.log"
-            processes.append(Process(argv, cores=place.cores, log=log, cwd=cwd, env=env))
-        for process, port in zip(processes, ports, strict=True):
-            process.wait_for_port(port)
+        for argv, port in zip(argvs, ports, strict=True):
+            own = dict(env) | {"PORT": str(port)}
+            log = where.scratch / f"server-{port}.log"
+            running.processes.append(Process(argv, cores=where.cores, log=log, cwd=cwd, env=own))
+        for process, port in zip(running.processes, ports, strict=True):
+            ready(process, port)
     except StartError:
         running.stop()
         raise
@@ -118,7 +126,7 @@ def _launch(
 # -- this project -----------------------------------------------------------------------------
 
 
-def our_environment(place: Place) -> dict[str, str]:
+def our_environment(where: Place) -> dict[str, str]:
     """Production settings on loopback, so without TLS."""
     return environment(
         DEBUG="0",
@@ -126,33 +134,41 @@ def our_environment(place: Place) -> dict[str, str]:
         HTTPS_ONLY="0",
         SECRET_KEY=secrets.token_urlsafe(50),
         ALLOWED_HOSTS="127.0.0.1",
-        REDIS_URL=place.redis_url,
-        DATABASE_URL=f"sqlite:///{place.scratch / 'benchmark.sqlite3'}",
+        REDIS_URL=where.redis_url,
+        DATABASE_URL=f"sqlite:///{where.scratch / 'benchmark.sqlite3'}",
         LOG_LEVEL="WARNING",
     )
 
 
-def our_command(port: int, workers: int) -> list[str]:
-    """`manage.py serve`, as the Procfile has it."""
-    return ["manage.py", "serve", "--bind", "127.0.0.1", "--port", str(port), "--workers", str(workers)]
-
-
-def migrate(place: Place) -> None:
+def migrate(where: Place) -> None:
     """Makes the database that `manage.py serve` needs, once for the whole run."""
     made = subprocess.run(
         [sys.executable, "manage.py", "migrate", "--noinput", "--verbosity", "0"],
-        cwd=PROJECT, env=our_environment(place), capture_output=True, text=True, timeout=60, check=False,
+        cwd=PROJECT, env=our_environment(where), capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     if made.returncode:
-        raise StartError(f"manage.py migrate failed:\n{made.stderr[-2000:]}")
+        raise StartError("manage.py migrate failed", made.stderr[-2000:])
 
 
-def _start_ours(place: Place, workers: int, limit: int) -> Running:
-    if not (place.scratch / "benchmark.sqlite3").exists():
-        migrate(place)
+def start_ours(where: Place, workers: int, **env: str) -> Running:
+    """Starts `manage.py serve`, with `env` beside its settings, and returns when every worker serves."""
+    if not (where.scratch / "benchmark.sqlite3").exists():
+        migrate(where)
     port = free_port()
-    argv = [sys.executable, *our_command(port, workers)]
-    return _launch(place, [argv], [port], our_environment(place), PROJECT)
+    argv = [sys.executable, "manage.py", "serve", "--bind", "127.0.0.1", "--workers", str(workers)]
+    # The socket listens before the workers do, so it is the announcement that counts.
+    return launch(
+        where,
+        [argv],
+        [port],
+        our_environment(where) | env,
+        PROJECT,
+        ready=lambda process, port: process.wait_for_line("Serving "),
+    )
+
+
+def _start_ours(where: Place, workers: int, limit: int) -> Running:
+    return start_ours(where, workers)
 
 
 def _ours_missing() -> str | None:
@@ -164,34 +180,25 @@ def _ours_missing() -> str | None:
 # -- plain Channels -----------------------------------------------------------------------------
 
 
-def _start_plain(place: Place, workers: int, limit: int) -> Running:
+def _start_plain(where: Place, workers: int, limit: int) -> Running:
     ports = [free_port() for _ in range(workers)]
-    env = environment(REDIS_HOST_PORT=f"127.0.0.1:{place.redis_port}", PEER_LIMIT=str(limit))
-    daphne = str(Path(sys.executable).with_name("daphne"))
-    argvs = [
-        [daphne, "-b", "127.0.0.1", "-p", str(port), "plain_channels.asgi:application"] for port in ports
-    ]
-    return _launch(place, argvs, ports, env, HERE / "peers/plain_channels")
+    env = environment(REDIS_HOST_PORT=f"127.0.0.1:{where.redis_port}", PEER_LIMIT=str(limit))
+    command = [str(DAPHNE), "-b", "127.0.0.1"]
+    argvs = [[*command, "-p", str(port), "plain_channels.asgi:application"] for port in ports]
+    return launch(where, argvs, ports, env, HERE / "peers/plain_channels")
+
+
+def _plain_missing() -> str | None:
+    return None if DAPHNE.exists() else "the `daphne` command is not installed beside this Python"
 
 
 # -- Socket.IO ----------------------------------------------------------------------------------
 
 
-def _start_socketio(place: Place, workers: int, limit: int) -> Running:
-    processes: list[Process] = []
+def _start_socketio(where: Place, workers: int, limit: int) -> Running:
     ports = [free_port() for _ in range(workers)]
-    home = install_socketio()
-    running = Running(processes, ports)
-    try:
-        for port in ports:
-            env = environment(NODE_ENV="production", PORT=str(port), REDIS_URL=place.redis_url)
-            log = place.scratch / "server.log"
-            processes.append(Process(["node", "server.mjs"], cores=place.cores, log=log, cwd=home, env=env))
-            processes[-1].wait_for_port(port)
-    except StartError:
-        running.stop()
-        raise
-    return running
+    env = environment(NODE_ENV="production", REDIS_URL=where.redis_url)
+    return launch(where, [["node", "server.mjs"]] * workers, ports, env, install_socketio())
 
 
 def _socketio_missing() -> str | None:
@@ -215,13 +222,13 @@ def install_socketio() -> Path:
             cwd=home, capture_output=True, text=True, timeout=NPM_SECONDS, check=False,
         )  # fmt: skip
         if done.returncode:
-            raise StartError(f"npm ci failed:\n{done.stderr[-2000:]}")
+            raise StartError("npm ci failed", done.stderr[-2000:])
     return home
 
 
 PEERS = {
     "ours": Peer("ours", "this project", OURS, _start_ours, _ours_missing),
-    "plain": Peer("plain", "plain Channels", PLAIN, _start_plain, lambda: None),
+    "plain": Peer("plain", "plain Channels", PLAIN, _start_plain, _plain_missing),
     "socketio": Peer("socketio", "Socket.IO", SOCKETIO, _start_socketio, _socketio_missing),
 }
 """All servers by key, with one worker each."""

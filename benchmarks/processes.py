@@ -10,17 +10,22 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _CPUCLOCK_SCHED = 2
+_TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class StartError(Exception):
-    """A server didn't come up; the message ends with the last lines of its log."""
+    """A server didn't come up, or ended; `log` has the last lines that it wrote."""
+
+    def __init__(self, message: str, log: str = "") -> None:
+        super().__init__(message)
+        self.log = log
 
 
 class Process:
@@ -40,6 +45,7 @@ class Process:
             os.sched_setaffinity(0, cores)
 
         self.log = log
+        self._name = " ".join(Path(word).name for word in argv[:3])
         with log.open("ab") as output:
             self._popen = subprocess.Popen(
                 list(argv), cwd=cwd, env=dict(env), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
@@ -70,13 +76,26 @@ class Process:
 
     def wait_for_port(self, port: int, seconds: float = 20.0) -> None:
         """Returns when something answers on `port`; raises StartError when the process ends or time is up."""
+
+        def answers() -> bool:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                return True
+            return False
+
+        self._wait(answers, seconds)
+
+    def wait_for_line(self, text: str, seconds: float = 20.0) -> None:
+        """Returns when its output has a line with `text`; raises StartError likewise."""
+        self._wait(lambda: text in self.log.read_text(errors="replace"), seconds)
+
+    def _wait(self, ready: Callable[[], bool], seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while self.alive() and time.monotonic() < deadline:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            if ready():
                 return
             time.sleep(0.05)
         why = "did not listen in time" if self.alive() else f"ended with code {self._popen.returncode}"
-        raise StartError(f"{' '.join(self._popen.args)} {why}:\n{self.tail()}")  # type: ignore[arg-type]
+        raise StartError(f"{self._name} {why}", self.tail())
 
     def stop(self, seconds: float = 5.0) -> None:
         """SIGTERM, and SIGKILL for what is left of the tree after `seconds`."""
@@ -97,6 +116,14 @@ def cpu_seconds(pids: Sequence[int]) -> float:
     Linux makes the id of another process's CPU clock out of its pid (`clock_getcpuclockid(3)`).
     """
     return sum(time.clock_gettime((~pid << 3) | _CPUCLOCK_SCHED) for pid in pids)
+
+
+def machine_cpu_seconds() -> float:
+    """CPU time that all processes of the machine have used since it started, all cores together."""
+    user, nice, system, _idle, _iowait, irq, softirq = map(
+        int, Path("/proc/stat").read_text().split(maxsplit=8)[1:8]
+    )
+    return (user + nice + system + irq + softirq) / _TICKS
 
 
 def rss_bytes(pids: Sequence[int]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,6 +24,8 @@ class Sample:
     workload: str
     repetition: int
     values: Values = field(default_factory=dict)
+    noise: float = 0.0
+    """Cores that other processes of the machine used meanwhile."""
     problem: str | None = None
 
 
@@ -100,7 +103,7 @@ def markdown(results: Results) -> str:
         "",
         *_targets(results),
         "",
-        *(f"- {line}" for line in [*_absent(results), *results.notes, *_invalid(results)]),
+        *(f"- {line}" for line in [*_absent(results), *results.notes, *_invalid(results), _noise(results)]),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -159,11 +162,19 @@ def _absent(results: Results) -> list[str]:
 
 
 def _invalid(results: Results) -> list[str]:
+    problems = Counter((s.server, s.workload, s.problem) for s in results.samples if s.problem)
     return [
-        f"Not counted: {title(s.server)}, {s.workload}, repetition {s.repetition}: {s.problem}."
-        for s in results.samples
-        if s.problem
+        f"Not counted: {title(server)}, {workload}: {problem}" + (f", {times} times." if times > 1 else ".")
+        for (server, workload, problem), times in problems.items()
     ]
+
+
+def _noise(results: Results) -> str:
+    shares = [sample.noise for sample in results.samples if not sample.problem] or [0.0]
+    return (
+        f"Other processes of the machine used {statistics.median(shares):.2f} of a core meanwhile (median), "
+        f"at most {max(shares):.2f}."
+    )
 
 
 def store(results: Results, directory: Path, name: str) -> Sequence[Path]:

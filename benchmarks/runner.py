@@ -13,12 +13,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .peers import RAISED_LIMIT, STOCK_LIMIT, Peer, Place, Running, environment
-from .processes import Process, StartError, free_port, raise_file_limit
+from .processes import Process, StartError, cpu_seconds, free_port, machine_cpu_seconds, raise_file_limit
 from .report import Results, Sample
 from .sockets import SwarmError
 from .workloads import Invalid, Plan, Workload
 
 SPARE_FILES = 500
+NOISY = 0.1
+"""Of a core: more than a quiet machine's housekeeping."""
 WORKERS_COMPARED = ("fanout", "small")
 """The workloads that servers with more than one worker are given."""
 
@@ -77,7 +79,7 @@ def place(cores: Cores) -> Iterator[Place]:
         redis = Process(argv, cores=cores.redis, log=scratch / "redis.log", cwd=scratch, env=environment())
         try:
             redis.wait_for_port(port)
-            yield Place(cores.server, port, scratch)
+            yield Place(cores.server, port, scratch, redis.pid)
         finally:
             redis.stop()
 
@@ -100,17 +102,40 @@ def _flush(where: Place) -> None:
         client.flushall()
 
 
+class _Noise:
+    """How much of the machine something else than this benchmark uses meanwhile."""
+
+    def __init__(self, server: Running, where: Place) -> None:
+        self._server = server
+        self._beside = [where.redis_pid, os.getpid()]
+        self._before = self._others()
+        self._since = time.monotonic()
+
+    def share(self) -> float:
+        """CPU of others in cores, 0.0 on a quiet machine."""
+        used = self._others() - self._before
+        return max(0.0, used / (time.monotonic() - self._since))
+
+    def _others(self) -> float:
+        return machine_cpu_seconds() - self._server.cpu() - cpu_seconds(self._beside)
+
+
 def measure(peer: Peer, workload: Workload, plan: Plan, where: Place, repetition: int) -> Sample:
     """One sample; a server that fails in any way gives one with a problem instead of values."""
     began = time.monotonic()
     try:
         with started(peer, where) as server:
+            noise = _Noise(server, where)
             values = workload.run(server, peer.dialect, plan)
-        sample = Sample(peer.name, workload.key, repetition, values)
+            sample = Sample(peer.name, workload.key, repetition, values, noise.share())
     except (Invalid, SwarmError, StartError) as problem:
+        if isinstance(problem, StartError):
+            say(problem.log)
         sample = Sample(peer.name, workload.key, repetition, problem=str(problem))
     figures = sample.problem or " ".join(f"{name}={value:.4g}" for name, value in sample.values.items())
     say(f"{repetition}  {peer.name:<10} {workload.key:<8} {time.monotonic() - began:5.1f} s  {figures}")
+    if sample.noise > NOISY:
+        say(f"   (other processes used {sample.noise:.2f} of a core meanwhile)")
     return sample
 
 

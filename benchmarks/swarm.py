@@ -13,6 +13,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from .sockets import Client, Room, Sockets, SwarmError
 from .wire import Dialect
@@ -53,11 +54,15 @@ class Load:
 class Swarm(Sockets):
     """Clients of one server that chat in rooms."""
 
+    _next_number: ClassVar[int] = 0
+    """Of all swarms, so that no two runs have a message of the same number."""
+
     def __init__(self, dialect: Dialect, ports: Sequence[int], host: str = "127.0.0.1") -> None:
         super().__init__(dialect, ports, host)
         self._chat_frame = dialect.chat_frame()
         self._completed: Callable[[], None] = lambda: None
-        # By message number: its room, when it was sent, and how many members still lack it.
+        self._first = 0
+        # By message, from number `_first` on: its room, when it was sent, and how many members still lack it.
         self._room_of: list[Room] = []
         self._sent_at: list[float] = []
         self._missing: list[int] = []
@@ -101,6 +106,7 @@ class Swarm(Sockets):
         if not self.rooms or self.problems:
             raise SwarmError("; ".join(self.problems) or "no room has been joined")
         self._completed = completed
+        self._first = Swarm._next_number
         self._room_of, self._sent_at, self._missing = [], [], []
         self._outstanding = 0
         self._latencies = array("d")
@@ -134,7 +140,8 @@ class Swarm(Sockets):
     def _send(self, room: Room) -> None:
         sender = room.members[room.next_sender]
         room.next_sender = (room.next_sender + 1) % len(room.members)
-        message = self._chat_frame(len(self._sent_at))
+        message = self._chat_frame(Swarm._next_number)
+        Swarm._next_number += 1
         self._room_of.append(room)
         self._missing.append(len(room.members))
         self._outstanding += len(room.members)
@@ -149,11 +156,12 @@ class Swarm(Sockets):
 
     def _chat(self, client: Client, number: int, now: float) -> None:
         client.chats += 1
-        if number >= len(self._missing) or client.room is not self._room_of[number]:
+        place = number - self._first
+        if not 0 <= place < len(self._missing) or client.room is not self._room_of[place]:
             self.problems.append("a message came to a socket that it was not for")
             return
-        self._latencies.append(now - self._sent_at[number])
+        self._latencies.append(now - self._sent_at[place])
         self._outstanding -= 1
-        self._missing[number] -= 1
-        if not self._missing[number]:
+        self._missing[place] -= 1
+        if not self._missing[place]:
             self._completed()
