@@ -1,0 +1,139 @@
+"""Fixtures that all tests share: a Redis, servers, clients that are closed after the test.
+
+A test that changes settings, kills something or looks at counts takes servers of its own; all others share
+two: ``server`` (Redis, two workers) and ``memory_server`` (in-memory layer, one worker). On those, rooms keep
+the tests apart: ``room`` is a name that no other test uses.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.harness import ChatServer, Client, Process, RawSocket, RedisServer
+
+Connect = Callable[..., Awaitable[Client]]
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[RedisServer]:
+    """The Redis of the shared servers. Leave it alone; to break one, take ``own_redis``."""
+    yield from _running(RedisServer())
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """A Redis for one test, to be killed, frozen, restarted."""
+    yield from _running(RedisServer())
+
+
+@pytest.fixture(scope="session")
+def _server(redis: RedisServer) -> Iterator[ChatServer]:
+    yield from _running(ChatServer(redis.url, workers=2))
+
+
+@pytest.fixture(scope="session")
+def _memory_server() -> Iterator[ChatServer]:
+    yield from _running(ChatServer(None))
+
+
+@pytest.fixture
+def server(_server: ChatServer) -> Iterator[ChatServer]:
+    """The shared server with Redis and two workers, in its default settings."""
+    yield from _watched(_server)
+
+
+@pytest.fixture
+def memory_server(_memory_server: ChatServer) -> Iterator[ChatServer]:
+    """The shared server on the in-memory layer."""
+    yield from _watched(_memory_server)
+
+
+@pytest.fixture
+def start_server() -> Iterator[Callable[..., ChatServer]]:
+    """``start_server(redis_url, workers=2, env={...})``: a server for this test alone, stopped after it."""
+    started: list[ChatServer] = []
+
+    def start(*args: Any, **options: Any) -> ChatServer:
+        server = ChatServer(*args, **options)
+        started.append(server)
+        return server.start()
+
+    yield start
+    _stop_all(started)
+
+
+@pytest.fixture
+def room() -> str:
+    """A room name that no other test uses."""
+    return f"test-{uuid4().hex[:12]}"
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Connect]:
+    """``Client.connect``, closed after the test."""
+    opened: list[Client] = []
+
+    async def open_client(url: str, **options: Any) -> Client:
+        client = await Client.connect(url, **options)
+        opened.append(client)
+        return client
+
+    yield open_client
+    for client in opened:
+        await client.close()
+
+
+@pytest.fixture
+async def open_raw() -> AsyncIterator[Callable[..., Awaitable[RawSocket]]]:
+    """``open_raw(server)``: a TCP connection to it, closed after the test."""
+    opened: list[RawSocket] = []
+
+    async def open_socket(server: ChatServer) -> RawSocket:
+        raw = await RawSocket.open(server.port)
+        opened.append(raw)
+        return raw
+
+    yield open_socket
+    for raw in opened:
+        await raw.close()
+
+
+def _running(process: Any) -> Iterator[Any]:
+    try:
+        process.start()
+        yield process
+    finally:
+        _stop_all([process])
+
+
+def _stop_all(processes: list[Any]) -> None:
+    """Stop each of them, even where another one fails at it."""
+    errors = []
+    for process in processes:
+        try:
+            process.stop()
+        except AssertionError as error:
+            errors.append(error)
+        process.cleanup()
+    if errors:
+        raise errors[0]
+
+
+def _watched(server: ChatServer) -> Iterator[ChatServer]:
+    """A shared server, which must write no traceback during this test."""
+    server.mark()
+    yield server
+    server.check_output(server.recent_output())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Any:
+    """Show with a failure what the test's servers wrote meanwhile."""
+    report = yield
+    if report.failed:
+        for name, value in getattr(item, "funcargs", {}).items():
+            if isinstance(value, Process):
+                report.sections.append((f"output of {name}", value.recent_output()[-8000:]))
+    return report

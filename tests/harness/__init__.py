@@ -1,0 +1,27 @@
+"""What the tests stand on: real servers, a real Redis, and clients that wait for conditions, not for time.
+
+Nothing in here touches a server, a Redis or a database that runs already, and nothing leaves this machine.
+"""
+
+from .client import Client, on_each_worker
+from .process import Process, free_port
+from .raw import RawFrame, RawSocket, Response
+from .redis import RedisServer
+from .server import ChatServer, User
+from .waiting import LIMIT, eventually, wait_until
+
+__all__ = [
+    "LIMIT",
+    "ChatServer",
+    "Client",
+    "Process",
+    "RawFrame",
+    "RawSocket",
+    "RedisServer",
+    "Response",
+    "User",
+    "eventually",
+    "free_port",
+    "on_each_worker",
+    "wait_until",
+]

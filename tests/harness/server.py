@@ -1,0 +1,317 @@
+"""A real `manage.py serve` with a database of its own."""
+
+import asyncio
+import atexit
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .process import ROOT, Process
+from .waiting import wait_until
+
+SECRET_KEY = "a-key-for-tests-that-is-no-secret-at-all-0123456789"
+START_LIMIT = 20.0  # seconds
+MEMORY = "memory://"
+
+
+def environment(database: Path, redis_url: str, **overrides: str) -> dict[str, str]:
+    """What our programs are started with: nothing of the developer's environment but where things are."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
+    return kept | {
+        "ENV_FILE": "",
+        "DEBUG": "1",
+        "SECRET_KEY": SECRET_KEY,
+        "DATABASE_URL": f"sqlite:///{database}",
+        "REDIS_URL": redis_url,
+        "HOST": "127.0.0.1",
+        "PORT": "0",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONDEVMODE": "0",
+        **overrides,
+    }
+
+
+@functools.cache
+def migrated_database() -> Path:
+    """An empty, migrated SQLite database to copy; made once a test run (1.5 s)."""
+    directory = tempfile.TemporaryDirectory(prefix="chat-database-")
+    atexit.register(directory.cleanup)
+    path = Path(directory.name) / "template.sqlite3"
+    subprocess.run(
+        [sys.executable, "manage.py", "migrate", "--noinput", "--verbosity", "0"],
+        cwd=ROOT,
+        env=environment(path, MEMORY),
+        check=True,
+        timeout=60,
+    )
+    return path
+
+
+@dataclass(frozen=True)
+class User:
+    """A user with a session: ``cookie`` is the Cookie header of a signed-in browser."""
+
+    id: int
+    username: str
+    password: str
+    session_key: str
+    cookie: str
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """What others see of this user."""
+        return {"id": self.id, "username": self.username}
+
+
+class ChatServer(Process):
+    """`manage.py serve` on a free port; with ``redis_url`` None on the in-memory layer.
+
+    ``env`` goes before the defaults of ``environment``; ``arguments`` are further options of `serve`;
+    ``settings`` names another settings module.
+    """
+
+    name = "server"
+
+    def __init__(
+        self,
+        redis_url: str | None = None,
+        *,
+        workers: int = 1,
+        env: dict[str, str] | None = None,
+        arguments: tuple[str, ...] = (),
+        settings: str = "chatproject.settings",
+    ) -> None:
+        super().__init__()
+        self.worker_count = workers
+        self.arguments = arguments
+        self.database = self.directory / "db.sqlite3"
+        shutil.copy(migrated_database(), self.database)
+        given = {"DJANGO_SETTINGS_MODULE": settings, **(env or {})}
+        self.environment = environment(self.database, redis_url or MEMORY, **given)
+        self.port = 0
+        self._shell: _Shell | None = None
+
+    # --- life --------------------------------------------------------------------------------------------
+
+    def start(self) -> "ChatServer":
+        """Returns when every worker listens and one has answered."""
+        command = [sys.executable, "manage.py", "serve", "--port", str(self.port)]
+        self.mark()
+        self.spawn([*command, "--workers", str(self.worker_count), *self.arguments], self.environment)
+        self.port = int(self.wait_for_output(r"Serving http://127\.0\.0\.1:(\d+)/", START_LIMIT)[1])
+        wait_until(self.healthy, f"health\n{self.output()}", START_LIMIT)
+        return self
+
+    def healthy(self) -> bool:
+        return self.get("/api/chat-api/health")[0] == 200
+
+    def stop(self, limit: float = 15.0, *, allow_tracebacks: bool = False) -> int | None:
+        """Stop it gracefully; returns its exit status. Fails when it has ever written a traceback."""
+        if self._shell is not None:
+            self._shell.close()
+            self._shell = None
+        status = super().stop(limit)
+        if not allow_tracebacks:
+            self.check_output(self.output())
+        return status
+
+    def check_output(self, text: str) -> None:
+        assert "Traceback" not in text, f"the server wrote a traceback:\n{text}"
+
+    def workers(self) -> list[int]:
+        """The process ids of its workers."""
+        return self.children()
+
+    # --- addresses ---------------------------------------------------------------------------------------
+
+    @property
+    def origin(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def http(self, path: str = "/") -> str:
+        return self.origin + path
+
+    def ws(self, room: str | None = None, query: str = "") -> str:
+        """The address of a room's WebSocket, or of the global one."""
+        path = "/api/chat-api/ws" + (f"/{room}" if room is not None else "")
+        return f"ws://127.0.0.1:{self.port}{path}" + (f"?{query}" if query else "")
+
+    def get(self, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+        """Ask by plain HTTP: status, headers (names in lower case), body. No redirect is followed."""
+        return self.request("GET", path, None, **headers)
+
+    def request(
+        self, method: str, path: str, body: bytes | None = None, **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        """``get`` with another method and a body; underscores in the names of headers become dashes."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        request = urllib.request.Request(self.http(path), body, named, method=method)
+        try:
+            with _opener().open(request, timeout=10) as answer:
+                return answer.status, _lower(answer.headers), answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, _lower(error.headers), error.read()
+
+    # --- the same project in other processes -------------------------------------------------------------
+
+    def manage(self, *arguments: str, limit: float = 30.0) -> subprocess.CompletedProcess[str]:
+        """Run a management command with the server's environment."""
+        return subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=limit,
+        )
+
+    def django(self, code: str, **names: Any) -> Any:
+        """Run code in a second process with the server's environment, as a shell or a task worker would.
+
+        ``names`` (JSON values) are its variables; the JSON value of its variable ``result`` comes back.
+        The process stays for the next call, its variables don't. Raises RuntimeError with its traceback.
+        """
+        if self._shell is None:
+            self._shell = _Shell(self)
+        return self._shell.run(code, names)
+
+    async def adjango(self, code: str, **names: Any) -> Any:
+        """``django`` without blocking the test's event loop."""
+        return await asyncio.to_thread(self.django, code, **names)
+
+    # --- what is in the database -------------------------------------------------------------------------
+
+    def create_user(self, username: str, password: str = "", **fields: Any) -> User:
+        """A new user with a session. Without a password (hashing takes 0.3 s) there is no signing in anew."""
+        made = self.django(
+            """
+from django.contrib.auth import get_user_model
+user = get_user_model()(username=username, **fields)
+user.set_password(password or None)
+user.save()
+result = user.pk
+""",
+            username=username,
+            password=password,
+            fields=fields,
+        )
+        key = self.create_session(made)
+        return User(made, username, password, key, f"sessionid={key}")
+
+    def create_session(self, user_id: int) -> str:
+        """A session in which that user is signed in; returns its key."""
+        key: str = self.django(
+            """
+from importlib import import_module
+from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model
+user = get_user_model().objects.get(pk=user_id)
+session = import_module(settings.SESSION_ENGINE).SessionStore()
+session[SESSION_KEY] = str(user.pk)
+session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
+session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+session.create()
+result = session.session_key
+""",
+            user_id=user_id,
+        )
+        return key
+
+    def create_room(self, name: str, members: tuple[int, ...] = (), **fields: Any) -> None:
+        """A row for a room: ``title``, ``access`` (everyone, signed_in, members), ``closed``, member ids."""
+        self.django(
+            """
+from chat.models import Room
+room = Room.objects.create(name=name, **fields)
+room.members.set(members)
+""",
+            name=name,
+            members=list(members),
+            fields=fields,
+        )
+
+    def change_room(self, name: str, **fields: Any) -> None:
+        self.django(
+            """
+from chat.models import Room
+room = Room.objects.get(name=name)
+for key, value in fields.items():
+    setattr(room, key, value)
+room.save()
+""",
+            name=name,
+            fields=fields,
+        )
+
+    def change_settings(self, **fields: Any) -> None:
+        """Save the ChatSettings row with these changes; in force on every worker within 2 seconds."""
+        self.django(
+            """
+from chat.models import ChatSettings
+row = ChatSettings.load()
+for key, value in fields.items():
+    setattr(row, key, value)
+row.save()
+""",
+            fields=fields,
+        )
+
+
+class _Shell:
+    """A second process with the server's environment (tests/harness/shell.py); JSON lines in and out."""
+
+    def __init__(self, server: ChatServer) -> None:
+        with server.log.open("ab") as output:
+            self.popen = subprocess.Popen(
+                [sys.executable, "-m", "tests.harness.shell"],
+                cwd=ROOT,
+                env=server.environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=output,
+                text=True,
+            )
+
+    def run(self, code: str, names: dict[str, Any]) -> Any:
+        assert self.popen.stdin is not None
+        assert self.popen.stdout is not None
+        self.popen.stdin.write(json.dumps({"code": code, "names": names}) + "\n")
+        self.popen.stdin.flush()
+        line = self.popen.stdout.readline()
+        assert line, "the shell process has ended; its last words are in the server's output"
+        answer = json.loads(line)
+        if "error" in answer:
+            raise RuntimeError(answer["error"])
+        return answer["result"]
+
+    def close(self) -> None:
+        """End it by closing its input."""
+        assert self.popen.stdin is not None
+        assert self.popen.stdout is not None
+        self.popen.stdin.close()
+        self.popen.wait(10)
+        self.popen.stdout.close()
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *args: Any) -> None:
+        return None
+
+
+@functools.cache
+def _opener() -> urllib.request.OpenerDirector:
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
+
+
+def _lower(headers: Any) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
