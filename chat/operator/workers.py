@@ -49,6 +49,11 @@ class Workers(Operator):
         found = _connections(ask_sync("connections", _filters(room, user, limit)))
         return found | {"connections": found["connections"][:limit]}
 
+    def find(self, connections: list[str]) -> list[Body]:
+        """Those of the connections with these ids that are there."""
+        answers = _ask_together(*[("connections", {"connection": ident}) for ident in connections if ident])
+        return [connection for some in answers for answer in some for connection in answer["connections"]]
+
     def overview(self, *, room: str | None, user: str | None, each: int, rooms: int) -> Body:
         """All at once: `{"stats", "rooms", "connections"}`; up to `each` connections of each worker."""
         stats, in_rooms, connections = _ask_together(
