@@ -76,7 +76,6 @@ class Swarm(Sockets):
         has arrived, so that a server's work in the call belongs to `messages` and `deliveries`.
         """
         rooms = deque(self.rooms)
-        until = time.perf_counter() + seconds
 
         def send_next() -> None:
             if time.perf_counter() < until:
@@ -84,6 +83,7 @@ class Swarm(Sockets):
                 rooms.rotate(-1)
 
         began = self._begin(send_next)
+        until = began + seconds
         for _ in range(in_flight):
             send_next()
         while (left := until - time.perf_counter()) > 0 and not self.problems:
@@ -130,11 +130,12 @@ class Swarm(Sockets):
         load.messages = len(self._missing)
         load.deliveries = len(self._latencies)
         due = sum(room.sent * len(room.members) for room in self.rooms)
-        if self._outstanding > 0:
+        if self.problems:
+            load.problems.extend(dict.fromkeys(self.problems[:3]))
+        elif self._outstanding > 0:
             load.problems.append(f"{self._outstanding} of {due} deliveries were lost")
         elif any(client.chats != room.sent for room in self.rooms for client in room.members):
             load.problems.append("a message came twice")
-        load.problems.extend(self.problems[:3])
         return load
 
     def _send(self, room: Room) -> None:

@@ -182,18 +182,22 @@ def connect(server: Running, dialect: Dialect, plan: Plan) -> Values:
 
 
 def scale(server: Running, dialect: Dialect, plan: Plan) -> Values:
-    """The fan-out to rooms of 500 and the memory, with few connections and with many."""
+    """The fan-out to rooms of 500 and the memory, with few connections and with many.
+
+    One message is under way at a time: two would meet in the same room more often where there are few, and
+    what meets can be written together.
+    """
     few, many = plan.scale
     swarm = Swarm(dialect, server.ports)
     try:
         empty = server.rss()
         swarm.connect(_halls(0, few), CONNECT_SECONDS)
-        _warmed(swarm, server, plan.warm_seconds, 2)
-        few_load, few_cpu = _measured(server, lambda: swarm.saturate(plan.seconds, 2))
+        _warmed(swarm, server, plan.warm_seconds, 1)
+        few_load, few_cpu = _measured(server, lambda: swarm.saturate(plan.seconds, 1))
         few_rss = server.rss() - empty
         swarm.connect(_halls(few, many), CONNECT_SECONDS)
-        _warmed(swarm, server, plan.warm_seconds, 2)
-        many_load, many_cpu = _measured(server, lambda: swarm.saturate(plan.seconds, 2))
+        _warmed(swarm, server, plan.warm_seconds, 1)
+        many_load, many_cpu = _measured(server, lambda: swarm.saturate(plan.seconds, 1))
         many_rss = server.rss() - empty
     finally:
         swarm.close()
