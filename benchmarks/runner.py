@@ -21,6 +21,7 @@ from .workloads import Invalid, Plan, Workload
 SPARE_FILES = 500
 NOISY = 0.1
 """Of a core: more than a quiet machine's housekeeping."""
+QUIET_SECONDS, QUIET_LOOK = 10.0, 0.25
 WORKERS_COMPARED = ("fanout", "small")
 """The workloads that servers with more than one worker are given."""
 
@@ -120,8 +121,19 @@ class _Noise:
         return machine_cpu_seconds() - self._server.cpu() - cpu_seconds(self._beside)
 
 
+def _wait_for_quiet() -> None:
+    """Lets the machine's other work pass, as far as it does within QUIET_SECONDS."""
+    deadline = time.monotonic() + QUIET_SECONDS
+    while time.monotonic() < deadline:
+        before = machine_cpu_seconds()
+        time.sleep(QUIET_LOOK)
+        if machine_cpu_seconds() - before < NOISY * QUIET_LOOK:
+            return
+
+
 def measure(peer: Peer, workload: Workload, plan: Plan, where: Place, repetition: int) -> Sample:
     """One sample; a server that fails in any way gives one with a problem instead of values."""
+    _wait_for_quiet()
     began = time.monotonic()
     try:
         with started(peer, where) as server:
