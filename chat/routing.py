@@ -1,4 +1,4 @@
-"""The chat's WebSocket paths. Whether a room's name is one is the consumer's to say (404 ``invalid_room``)."""
+"""The chat's WebSocket paths. Whether a room's name is valid is the consumer's to say (``invalid_room``)."""
 
 from django.urls import re_path
 

@@ -28,7 +28,8 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _redis_url() -> str | None:
-    config = settings.CHANNEL_LAYERS.get("default", {})
+    layers: dict[str, Any] = settings.CHANNEL_LAYERS
+    config = layers.get("default", {})
     hosts = config.get("CONFIG", {}).get("hosts")
     return str(hosts[0]["address"]) if hosts else None
 
@@ -52,7 +53,7 @@ def check_versions(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     return found
 
 
-@register(Tags.compatibility)
+@register(Tags.compatibility, deploy=True)
 def check_workers(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Several workers need a message bus between them."""
     workers = getattr(settings, "WEB_CONCURRENCY", 1)
@@ -102,7 +103,7 @@ def check_redis(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     )
     try:
         client.ping()
-        limit = client.config_get("client-output-buffer-limit").get("client-output-buffer-limit", "")
+        found: Any = client.config_get("client-output-buffer-limit")
     except redis.exceptions.ResponseError:
         return []  # managed Redis services forbid CONFIG; they answer, which is what counts
     except (redis.exceptions.RedisError, OSError) as error:
@@ -115,7 +116,7 @@ def check_redis(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         ]
     finally:
         client.close()
-    return _check_buffer(limit)
+    return _check_buffer(found.get("client-output-buffer-limit", ""))
 
 
 def _check_buffer(limit: str) -> list[CheckMessage]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any, Protocol
@@ -32,6 +33,7 @@ class State(IntEnum):
 class Transport(Protocol):
     """What a connection needs of the socket below it."""
 
+    limits_messages: bool  # whether it refuses a message above ``max_message_bytes`` itself
     ready: bool  # takes another frame now; when it becomes True, ``connection.resume()`` is called
 
     def attach(self, connection: Connection) -> None: ...
@@ -50,6 +52,7 @@ class Connection:
         "busy_since",
         "bytes_in",
         "bytes_out",
+        "clear",
         "close_code",
         "connected_at",
         "consumer",
@@ -67,6 +70,7 @@ class Connection:
         "transport",
         "user",
         "user_agent",
+        "write",
     )
 
     def __init__(self, ident: str, hub: Any, transport: Transport) -> None:
@@ -74,6 +78,10 @@ class Connection:
         self.hub = hub
         self.transport = transport
         self.state = State.CONNECTING
+        # While ``clear``, whoever has a frame's bytes may hand them to ``write`` directly: the socket is open
+        # and takes them, and nothing waits before them. Set where the transport can write bytes at all.
+        self.clear = False
+        self.write: Callable[[bytes], None] | None = None
         self.consumer: Any = None
         self.user: dict[str, Any] | None = None  # {"id", "username"} or None
         self.session_key: str | None = None
@@ -89,7 +97,7 @@ class Connection:
         self._backlog: deque[Frame] | None = None  # made when the transport first says "not now"
         self._waiters: list[asyncio.Future[None]] | None = None
 
-    # --- outgoing ------------------------------------------------------------------------------
+    # --- outgoing ---------------------------------------------------------------------------------
 
     def push(self, frame: Frame) -> bool:
         """Queue one frame and return at once; False when the connection's policy dropped it."""
@@ -129,15 +137,27 @@ class Connection:
         if backlog is not None:
             while backlog and self.transport.ready:
                 self.transport.write_frame(backlog.popleft())
-            if backlog:
-                return self._wake()
-            self._backlog = None
+            if not backlog:
+                self._backlog = None
+        self._look()
         self._wake()
+
+    def pause(self) -> None:
+        """The transport takes no more for now."""
+        self.clear = False
 
     @property
     def queue_depth(self) -> int:
         """Messages that wait for this client to read."""
         return 0 if self._backlog is None else len(self._backlog)
+
+    def _look(self) -> None:
+        self.clear = (
+            self.write is not None
+            and self.state is State.OPEN
+            and self._backlog is None
+            and self.transport.ready
+        )
 
     def _queue(self, frame: Frame) -> bool:
         backlog = self._backlog
@@ -171,10 +191,11 @@ class Connection:
             if not waiter.done():
                 waiter.set_result(None)
 
-    # --- life ------------------------------------------------------------------------------------
+    # --- life -------------------------------------------------------------------------------------
 
     def opened(self) -> None:
         self.state = State.OPEN
+        self._look()
 
     def close(self, code: int = CloseCode.NORMAL, reason: str | None = None) -> None:
         """Send what waits, then a close frame. Waiting frames are given up where the code says that the
@@ -182,6 +203,7 @@ class Connection:
         if self.state is not State.OPEN:
             return
         self.state = State.CLOSING
+        self.clear = False
         self.close_code = code
         lost = code in (CloseCode.SLOW_CONSUMER, CloseCode.HEARTBEAT_MISSED)
         if not lost and self._backlog:
@@ -194,8 +216,17 @@ class Connection:
     def closed(self, code: int) -> None:
         """The socket is gone."""
         self.state = State.CLOSED
+        self.clear = False
         if self.close_code is None:
             self.close_code = code
+        self._backlog = None
+        self._wake()
+
+    def abandon(self) -> None:
+        """The transport is gone; the server is about to tell the consumer. Nobody waits for it any more."""
+        if self.state is State.OPEN:
+            self.state = State.CLOSING
+        self.clear = False
         self._backlog = None
         self._wake()
 

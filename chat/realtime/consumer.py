@@ -80,7 +80,7 @@ class RealtimeConsumer(AsyncJsonWebsocketConsumer):
                 cls.handlers[member.handles] = name
         cls._reads_json = cls.receive_json is not AsyncJsonWebsocketConsumer.receive_json
 
-    # --- the ASGI application ----------------------------------------------------------------------------
+    # --- the ASGI application ---------------------------------------------------------------------
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.scope = scope
@@ -114,7 +114,7 @@ class RealtimeConsumer(AsyncJsonWebsocketConsumer):
             raise ValueError(f"No handler for message type {message['type']}")
         await handler(message)
 
-    # --- 1, 2: the handshake -------------------------------------------------------------------------------
+    # --- 1, 2: the handshake ----------------------------------------------------------------------
 
     async def admit(self) -> None:
         """Decide about the request in ``self.scope``. Raises Refused."""
@@ -210,7 +210,7 @@ class RealtimeConsumer(AsyncJsonWebsocketConsumer):
         await refuse(self.scope, self.base_send, refusal)
         raise StopConsumer()
 
-    # --- 4: messages -----------------------------------------------------------------------------------------
+    # --- 4: messages ------------------------------------------------------------------------------
 
     async def _receive(self, event: dict[str, Any]) -> None:
         """One frame, after the events that came before it; never two handlers at once."""
@@ -219,12 +219,15 @@ class RealtimeConsumer(AsyncJsonWebsocketConsumer):
         connection = self.connection
         text = event.get("text")
         data = event.get("bytes") if text is None else None
-        connection.received(len(text) if text is not None else len(data or b""))
+        size = len(text) if text is not None else len(data or b"")
+        if not connection.transport.limits_messages and _too_big(text, size):
+            connection.close(CloseCode.TOO_BIG)
+            return
+        connection.received(size)
         connection.busy_since = self.hub.loop.time()
         try:
             await self.receive(text, data)
-        except Exception as error:
-            # The socket outlives a refused message and a handler's bug alike.
+        except Exception as error:  # noqa: BLE001 (the socket outlives a handler's bug)
             self._answer_failure(error, text)
         except asyncio.CancelledError:
             if not self._was_overdue():
@@ -270,7 +273,7 @@ class RealtimeConsumer(AsyncJsonWebsocketConsumer):
             )
         self.connection.push(Frame(envelope.error(code, words, ref=ref, retry_after=retry_after)))
 
-    # --- layer events ------------------------------------------------------------------------------------------
+    # --- layer events -----------------------------------------------------------------------------
 
     def take_event(self, message: dict[str, Any]) -> None:
         """A Channels event for this connection came from the layer; its turn comes between two frames."""
@@ -323,7 +326,7 @@ class RealtimeConsumer(AsyncJsonWebsocketConsumer):
             task.uncancel()
         return was
 
-    # --- sending -------------------------------------------------------------------------------------------------
+    # --- sending ----------------------------------------------------------------------------------
 
     async def send(self, text_data: Any = None, bytes_data: Any = None, close: Any = False) -> None:
         """Send to this client, after everything that was sent before; waits while its buffer is full."""
@@ -364,7 +367,7 @@ class RealtimeConsumer(AsyncJsonWebsocketConsumer):
             raise ValueError(f"{code} is no close code that can be sent")
         self.connection.close(code, reason)
 
-    # --- 5: the end ------------------------------------------------------------------------------------------------
+    # --- 5: the end -------------------------------------------------------------------------------
 
     async def websocket_disconnect(self, message: dict[str, Any]) -> None:
         opened = self.connection is not None
@@ -378,6 +381,12 @@ class RealtimeConsumer(AsyncJsonWebsocketConsumer):
         if self.connection is not None and self.connection.state is not State.CLOSED:
             self.connection.closed(code)
             self.hub.unregister(self.connection)
+
+
+def _too_big(text: str | None, size: int) -> bool:
+    """Whether a message is above the limit; a character is up to four bytes, so few need encoding."""
+    limit = config.current().max_message_bytes
+    return size > limit or (text is not None and size * 4 > limit and len(text.encode()) > limit)
 
 
 def ref_of(message: Incoming) -> Any:

@@ -11,7 +11,7 @@ from random import getrandbits
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType
 
 from .errors import EnvelopeError
 

@@ -76,7 +76,9 @@ def read_query(raw: bytes) -> dict[str, str]:
     if not raw:
         return {}
     try:
-        return dict(parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=20))
+        return dict(
+            parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=20)
+        )
     except ValueError:
         raise BadRequest("The query can't be read.") from None
 

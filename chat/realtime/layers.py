@@ -39,7 +39,7 @@ class RedisLayer(RedisPubSubChannelLayer):
         loop = asyncio.get_running_loop()
         layer: LoopLayer | None = self._layers.get(loop)
         if layer is None:
-            layer = self._layers[loop] = LoopLayer(*self._args, **self._kwargs, channel_layer=self)
+            layer = self._layers[loop] = LoopLayer(channel_layer=self, **self._kwargs)
             _wrap_close(self, loop)
         return layer
 
@@ -81,7 +81,9 @@ class _Shard:
 class LoopLayer(RedisPubSubLoopLayer):
     """The layer of one event loop. A hub uses ``subscribe``, ``unsubscribe`` and ``publish``."""
 
-    def __init__(self, hosts: Any = None, prefix: str = "asgi", channel_layer: Any = None, **kwargs: Any) -> None:
+    def __init__(
+        self, hosts: Any = None, prefix: str = "asgi", channel_layer: Any = None, **kwargs: Any
+    ) -> None:
         super().__init__(hosts=[], prefix=prefix, channel_layer=channel_layer, **kwargs)
         self._shards = [_Shard(host, self, number) for number, host in enumerate(decode_hosts(hosts))]
         self.hub: Any = None
@@ -89,7 +91,7 @@ class LoopLayer(RedisPubSubLoopLayer):
         self._hub_groups: dict[bytes, str] = {}  # Redis channel → group
         self._batch: list[tuple[str, dict[str, Any]]] = []
 
-    # --- for the hub -----------------------------------------------------------------------------------
+    # --- for the hub ------------------------------------------------------------------------------
 
     def subscribe(self, group: str) -> asyncio.Future[None]:
         """Receive a group's messages; resolves when Redis has confirmed, fails with LayerUnavailable."""
@@ -119,7 +121,8 @@ class LoopLayer(RedisPubSubLoopLayer):
 
     def link_of(self, group: str) -> RedisLink:
         """The connection for other commands about a group, on the Redis that has it."""
-        return self._get_shard(self._get_group_channel_name(group)).publisher  # type: ignore[no-any-return]
+        link: RedisLink = self._get_shard(self._get_group_channel_name(group)).publisher
+        return link
 
     def links(self) -> list[RedisLink]:
         """One connection a Redis."""
@@ -169,7 +172,7 @@ class LoopLayer(RedisPubSubLoopLayer):
         batch, self._batch = self._batch, []
         self.hub.deliver(batch)
 
-    # --- Channels' API ------------------------------------------------------------------------------------
+    # --- Channels' API ----------------------------------------------------------------------------
 
     async def send(self, channel: str, message: dict[str, Any]) -> None:
         if channel.startswith(CONNECTION):

@@ -61,7 +61,7 @@ class RedisLink:
         self._watch: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
-    # --- for the layer ---------------------------------------------------------------------------------
+    # --- for the layer ----------------------------------------------------------------------------
 
     def command(self, *args: Any, done: Done | None = None, timeout: float | None = None) -> None:
         """Queue a command. ``done`` gets the answer, or the exception that stands for it."""
@@ -110,7 +110,7 @@ class RedisLink:
             self._watch = None
         self._fail_all(ConnectionError("closed"))
 
-    # --- for subclasses ----------------------------------------------------------------------------------
+    # --- for subclasses ---------------------------------------------------------------------------
 
     def _connected(self) -> None:
         """A new connection is ready; nothing was written to it yet."""
@@ -127,7 +127,7 @@ class RedisLink:
     def _disconnected(self) -> None:
         """The connection is gone."""
 
-    # --- the connection ------------------------------------------------------------------------------------
+    # --- the connection ---------------------------------------------------------------------------
 
     def _pack(self, args: tuple[Any, ...]) -> list[bytes]:
         if self._packer is None:
@@ -209,7 +209,7 @@ class RedisLink:
                 answer = error
             self._answered(answer)
 
-    # --- deadlines -----------------------------------------------------------------------------------------
+    # --- deadlines --------------------------------------------------------------------------------
 
     def _check_deadlines(self) -> None:
         """Fail what is overdue. An overdue answer means that this connection can't be trusted: cut it."""

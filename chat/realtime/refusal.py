@@ -27,7 +27,11 @@ def render(refusal: Refused) -> tuple[int, Headers, bytes]:
     if refusal.retry_after is not None:
         headers.append((b"retry-after", str(math.ceil(refusal.retry_after)).encode()))
     if refusal.status == 426:
-        headers += [(b"sec-websocket-version", b"13"), (b"upgrade", b"websocket"), (b"connection", b"Upgrade")]
+        headers += [
+            (b"sec-websocket-version", b"13"),
+            (b"upgrade", b"websocket"),
+            (b"connection", b"Upgrade"),
+        ]
     return refusal.status, headers, body
 
 

@@ -77,7 +77,7 @@ class Supervisor:
         self._announced = False
 
     def run(self, announce: Any = None) -> int:
-        """Supervise until told to stop; returns the exit status. ``announce()`` is called once all are ready."""
+        """Supervise until told to stop; returns the exit status. Calls ``announce()`` once all are ready."""
         read_fd, write_fd = os.pipe()
         os.set_blocking(write_fd, False)
         os.set_blocking(read_fd, False)
@@ -94,10 +94,10 @@ class Supervisor:
                 except BlockingIOError:
                     break
             while self._signals:
-                number = self._signals.pop(0)
-                if number in (signal.SIGTERM, signal.SIGINT):
+                received = self._signals.pop(0)
+                if received in (signal.SIGTERM, signal.SIGINT):
                     return self._stop()
-                if number == signal.SIGHUP:
+                if received == signal.SIGHUP:
                     self._roll()
             if not self._tend():
                 return 1
@@ -177,7 +177,7 @@ class Supervisor:
             if not worker.exited():
                 worker.process.terminate()
         limit = time.monotonic() + self.stop_timeout + 0.5
-        while any([not worker.exited() for worker in everyone]):
+        while not all([worker.exited() for worker in everyone]):  # noqa: C419 (each has to be asked)
             if time.monotonic() > limit:
                 for worker in everyone:
                     if not worker.exited():

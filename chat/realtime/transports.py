@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
+from .codes import CloseCode
 from .connection import Connection
 from .frames import Frame
 
@@ -22,6 +24,8 @@ class AsgiTransport:
     """Frames and the close event, in order, through one ASGI ``send``."""
 
     __slots__ = ("_connection", "_send", "_task", "_waiting", "ready")
+
+    limits_messages = False
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -54,13 +58,32 @@ class AsgiTransport:
         """Send until nothing waits; the connection refills through ``resume``."""
         try:
             while self._waiting:
-                await self._send(self._waiting.popleft())
+                event = self._waiting.popleft()
+                if event["type"] == "websocket.close":
+                    await self._close(event)
+                else:
+                    await self._send(event)
                 if not self._waiting and self._connection is not None:
                     self.ready = True
                     self._connection.resume()
-        except (OSError, RuntimeError, asyncio.CancelledError):
-            # The server has closed the socket under us; it tells the consumer by websocket.disconnect.
-            self._waiting.clear()
+        except (OSError, RuntimeError, asyncio.CancelledError) as error:
+            await self._give_up(error)
         finally:
             self._task = None
             self.ready = True
+
+    async def _close(self, event: dict[str, Any]) -> None:
+        try:
+            await self._send(event)
+        except Exception:  # noqa: BLE001 (what stock daphne raises for a code between 1001 and 1015)
+            await self._send({**event, "code": CloseCode.NORMAL, "reason": ""})
+
+    async def _give_up(self, error: BaseException) -> None:
+        """The server took no more: nearly always because the socket is gone, which it tells the consumer. If
+        the socket lives (stock daphne refuses large outgoing messages), its client must not go deaf."""
+        self._waiting.clear()
+        if self._connection is not None:
+            self._connection.abandon()
+        if isinstance(error, RuntimeError):
+            with suppress(Exception):
+                await self._send({"type": "websocket.close", "code": CloseCode.SLOW_CONSUMER})

@@ -9,11 +9,13 @@ import signal
 import socket
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core import checks
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils.module_loading import import_string
 
 from chat.realtime import supervisor
 
@@ -107,17 +109,15 @@ class _Worker:
         from daphne.endpoints import build_endpoint_description_strings
 
         from chat.realtime.server import Server
-        from chatproject.asgi import application
 
         options = self.options
         endpoints = build_endpoint_description_strings(
             host=None, port=None, unix_socket=None, file_descriptor=options["fd"]
         )
-        log = options["access_log"]
-        stream = None if log is None else sys.stdout if log == "-" else open(log, "a", 1)
+        stream = _access_log(options["access_log"])
         proxied = options["proxy_headers"]
         server = Server(
-            application,
+            import_string(settings.ASGI_APPLICATION),
             endpoints=sorted(options["endpoint"]) or endpoints,
             http_timeout=options["http_timeout"],
             websocket_timeout=options["websocket_timeout"],
@@ -219,6 +219,16 @@ def _listen(options: dict[str, Any]) -> tuple[socket.socket, str]:
 def _worker_arguments(given: list[str], fd: int) -> list[str]:
     """A worker's arguments: the given ones, which say nothing of sockets, and the inherited socket."""
     return [*given, "--workers", "1", "--fd", str(fd)]
+
+
+def _access_log(path: str | None) -> Any:
+    """The stream of the access log; it stays open as long as the worker lives."""
+    if path is None or path == "-":
+        return sys.stdout if path else None
+    try:
+        return Path(path).open("a", buffering=1)
+    except OSError as error:
+        raise CommandError(f"--access-log: {error}") from None
 
 
 def _heartbeat(options: dict[str, Any]) -> tuple[float, float] | None:
