@@ -175,7 +175,7 @@ class Room(models.Model):
     members = models.ManyToManyField(
         settings.AUTH_USER_MODEL,
         blank=True,
-        related_name="chat_rooms",
+        related_name="+",  # changed from the user's side, django-simple-history could not record it
         help_text="Who may join a room that is for its members only.",
     )
     closed = models.BooleanField(
@@ -193,19 +193,10 @@ class Room(models.Model):
 
 
 @receiver(m2m_changed, sender=Room.members.through)
-def _members_changed(
-    instance: models.Model, action: str, reverse: bool, pk_set: set[Any] | None, **_: Any
-) -> None:
+def _members_changed(instance: models.Model, action: str, **_: Any) -> None:
     """A change of its members changes the room: `updated_at` says so, as for any other change."""
-    if action not in ("post_add", "post_remove", "pre_clear"):
-        return
-    if not reverse:
-        rooms = Room.objects.filter(pk=instance.pk)
-    elif pk_set is not None:
-        rooms = Room.objects.filter(pk__in=pk_set)
-    else:
-        rooms = Room.objects.filter(members=instance.pk)
-    rooms.update(updated_at=timezone.now())
+    if action in ("post_add", "post_remove", "post_clear"):
+        Room.objects.filter(pk=instance.pk).update(updated_at=timezone.now())
 
 
 class Live(models.Model):

@@ -110,7 +110,7 @@ class Migration(migrations.Migration):
                 ('access', models.CharField(choices=[('everyone', 'Everyone'), ('signed_in', 'Signed-in users'), ('members', 'Its members only')], default='everyone', help_text='Where sign-in is required for the whole chat, “everyone” means everyone who is signed in.', max_length=16, verbose_name='who may join')),
                 ('closed', models.BooleanField(default=False, help_text='Nobody may join. Those who are in the room are put out of it (code 4503).')),
                 ('updated_at', models.DateTimeField(auto_now=True, verbose_name='changed')),
-                ('members', models.ManyToManyField(blank=True, help_text='Who may join a room that is for its members only.', related_name='chat_rooms', to=settings.AUTH_USER_MODEL)),
+                ('members', models.ManyToManyField(blank=True, help_text='Who may join a room that is for its members only.', related_name='+', to=settings.AUTH_USER_MODEL)),
             ],
             options={
                 'ordering': ['name'],
