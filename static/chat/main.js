@@ -18,6 +18,7 @@ const { socketPath, signIn, userId, username } = document.body.dataset;
 const siteName = document.title;
 const user = username ? { id: userId, username } : null;
 let name = rememberedName();
+let routed = null; // the part of the address that the page shows
 
 const session = new Session(socketPath, user);
 const door = new DoorView(username ?? null, (choice) => enterFromDoor(choice));
@@ -48,11 +49,12 @@ session.on("state", (state) => {
   showQueue();
 });
 addEventListener("online", () => session.hurry());
-addEventListener("popstate", () => route());
+addEventListener("popstate", () => location.search !== routed && route());
 route();
 
 /** The conversation that the address names, or the door when something is missing. */
 function route() {
+  routed = location.search;
   const { place, room } = readAddress(location.search);
   if (place === "invalid") openDoor({ room, problem: ROOM_PROBLEM });
   else if (place === "none" || !(user || name)) openDoor({ room, everyone: place === "everyone" });
@@ -77,6 +79,7 @@ function enterFromDoor(choice) {
 function go(room) {
   panels.close();
   if (location.search !== addressOf(room)) history.pushState(null, "", addressOf(room));
+  routed = location.search;
   enter(room);
 }
 

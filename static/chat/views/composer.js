@@ -24,6 +24,10 @@ export class ComposerView {
       event.preventDefault();
       this.#send();
     });
+    byId("skip").addEventListener("click", (event) => {
+      event.preventDefault(); // the address names the conversation, nothing else
+      this.#text.focus();
+    });
     this.#text.addEventListener("keydown", (event) => this.#key(event));
     this.#text.addEventListener("input", () => this.#typed());
   }

@@ -49,7 +49,7 @@ export class Panels {
   /** While one panel is open, nothing else takes the focus. */
   #setAside(aside) {
     this.#scrim.hidden = !aside;
-    byId("conversation").inert = aside;
+    byId("conversation").inert = byId("skip").inert = aside;
     for (const other of this.#panels) other.inert = aside && other !== this.#open;
   }
 }

@@ -6,6 +6,8 @@ import { plural } from "../text.js";
 import { byId, write } from "./dom.js";
 
 const NEAR_THE_END = 48; // px
+const HAND_LIMIT = 400; // ms after a wheel, key or finger that a movement counts as the person's
+const UP_KEYS = new Set(["ArrowUp", "PageUp", "Home", " "]);
 
 export class ScrollView {
   #scroller = byId("scroller");
@@ -13,12 +15,18 @@ export class ScrollView {
   #words = byId("unread-words");
   #atEnd = true;
   #scheduled = false;
+  #hand = -Infinity; // when the person last did something that may scroll up
   #unread = 0;
 
   /** @param {{unread: (count: number) => void}} on  called when the number of unseen messages changes */
   constructor(on) {
     this.on = on;
     this.#scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    this.#scroller.addEventListener("wheel", ({ deltaY }) => deltaY < 0 && this.#moves(), { passive: true });
+    this.#scroller.addEventListener("keydown", ({ key }) => UP_KEYS.has(key) && this.#moves());
+    for (const touch of ["touchmove", "pointerdown"]) {
+      this.#scroller.addEventListener(touch, () => this.#moves(), { passive: true });
+    }
     this.#button.addEventListener("click", () => {
       this.toEnd();
       byId("say").focus({ preventScroll: true });
@@ -52,7 +60,13 @@ export class ScrollView {
     this.#count(0);
   }
 
+  #moves() {
+    this.#hand = performance.now();
+  }
+
   #scrolled() {
+    // Messages that came since the last frame have pushed the end away; nobody has scrolled.
+    if (this.#scheduled && performance.now() - this.#hand > HAND_LIMIT) return;
     const { scrollHeight, scrollTop, clientHeight } = this.#scroller;
     this.#atEnd = scrollHeight - scrollTop - clientHeight < NEAR_THE_END;
     this.#look();
