@@ -134,6 +134,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
     report = yield
     if report.failed:
         for name, value in getattr(item, "funcargs", {}).items():
-            if isinstance(value, Process):
-                report.sections.append((f"output of {name}", value.recent_output()[-8000:]))
+            if isinstance(value, Process) and not name.startswith("_"):
+                report.sections.append((f"output of {name}", value.recent_output()[-8000:] or "none"))
     return report

@@ -141,7 +141,17 @@ class Client:
     # --- the end -----------------------------------------------------------------------------------------
 
     async def close(self, code: int = 1000) -> None:
-        await self.socket.close(code)
+        """Say goodbye, and read on until the server has answered."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.socket.close(code))
+            tasks.create_task(self._discard())
+
+    async def _discard(self) -> None:
+        try:
+            while True:
+                await self.socket.recv()
+        except ConnectionClosed:
+            pass
 
     def abort(self) -> None:
         """Cut the line without a close frame."""

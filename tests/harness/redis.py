@@ -31,6 +31,7 @@ class RedisServer(Process):
             "dir": str(self.directory),
             "save": "",
             "appendonly": "no",
+            "loglevel": "warning",
         }
         flags = [part for name, value in options.items() for part in (f"--{name}", value)]
         self.spawn([program, *flags, *arguments], {"PATH": os.environ["PATH"]})
