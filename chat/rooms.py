@@ -18,6 +18,7 @@ from django.db.models import QuerySet
 
 from chat.models import Access, Room
 from chat.realtime import Forbidden, NotFound, Unavailable, config
+from chat.realtime.groups import is_reserved
 
 # Room names come from clients: so many rules are kept, the least recently used ones go.
 MAX_RULES = 10_000
@@ -51,7 +52,11 @@ _OPEN = Rule()
 
 def check_name(name: str, pattern: re.Pattern[str] | None) -> None:
     """Raise NotFound(``invalid_room``) for what can't be a room's name here."""
-    if NAME.fullmatch(name) is None or (pattern is not None and pattern.fullmatch(name) is None):
+    if (
+        NAME.fullmatch(name) is None
+        or is_reserved(name)
+        or (pattern is not None and pattern.fullmatch(name) is None)
+    ):
         raise NotFound("There is no room of this name.", code="invalid_room")
 
 

@@ -117,6 +117,7 @@ class Census:
         if now - self._said < SAY_EVERY and ups == self._ups:
             return
         self._said = now
+        layer.count_workers()
         for link in layer.links():
             link.command("SET", f"{layer.prefix}:worker:{self.hub.worker}", "1", "EX", ALIVE_FOR)
         if ups != self._ups and self._ups >= 0:

@@ -11,28 +11,24 @@ import logging
 import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from channels.consumer import get_handler_name
-from channels.exceptions import AcceptConnection, DenyConnection, StopConsumer
+from channels.exceptions import DenyConnection, StopConsumer
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from channels.layers import get_channel_layer
 from msgspec import UNSET
 
 from . import config, envelope
-from .auth import describe_user, user_of_session
 from .codes import CloseCode, may_send
-from .connection import Connection, State
+from .connection import State
 from .envelope import Incoming
-from .errors import EnvelopeError, RealtimeError, Refused, Unauthenticated, Unavailable
+from .errors import EnvelopeError, RealtimeError, Refused
 from .frames import Frame
-from .groups import EVERYONE, user_group
-from .handshake import Handshake
-from .hub import Hub
-from .layers import CONNECTION
-from .refusal import answer_request, refuse
+from .groups import reserve, room_group
+from .lifecycle import LifecycleConsumer
+from .refusal import answer_request
 from .runtime import get_hub
-from .transports import AsgiTransport
 
 logger = logging.getLogger("chat.realtime")
 
@@ -49,7 +45,7 @@ def on(kind: str) -> Callable[[Handler], Handler]:
     return mark
 
 
-class RealtimeConsumer(AsyncJsonWebsocketConsumer):
+class RealtimeConsumer(LifecycleConsumer):
     """One connection's application.
 
     Its life, each step a method that a subclass may override:
@@ -65,12 +61,11 @@ class RealtimeConsumer(AsyncJsonWebsocketConsumer):
     Handlers of one connection run one after another, in order; broadcasts reach the client meanwhile.
     """
 
-    auth: ClassVar[Literal["required", "optional", "none"]] = "optional"
     handlers: ClassVar[dict[str, str]] = {}
+    # Beginnings of room names that only this consumer's ``join`` admits to, for example ("shop:",): the chat
+    # endpoints, where visitors choose the room's name, refuse them.
+    room_prefixes: ClassVar[tuple[str, ...]] = ()
     _reads_json: ClassVar[bool] = False
-
-    connection: Connection
-    hub: Hub
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -78,6 +73,7 @@ class RealtimeConsumer(AsyncJsonWebsocketConsumer):
         for name, member in vars(cls).items():
             if hasattr(member, "handles"):
                 cls.handlers[member.handles] = name
+        reserve(cls.room_prefixes)
         cls._reads_json = cls.receive_json is not AsyncJsonWebsocketConsumer.receive_json
 
     # --- the ASGI application ---------------------------------------------------------------------
@@ -113,102 +109,6 @@ class RealtimeConsumer(AsyncJsonWebsocketConsumer):
         if handler is None:
             raise ValueError(f"No handler for message type {message['type']}")
         await handler(message)
-
-    # --- 1, 2: the handshake ----------------------------------------------------------------------
-
-    async def admit(self) -> None:
-        """Decide about the request in ``self.scope``. Raises Refused."""
-        self.handshake = Handshake.of(self.scope)
-        self.handshake.check_origin()
-        if get_hub().draining:
-            raise Unavailable("The server is restarting.", code="draining", retry_after=1)
-        if "user" not in self.scope:
-            self.scope["user"] = await self._find_user()
-        self.user = self.scope["user"]
-        if self.requires_user() and not self.user.is_authenticated:
-            raise Unauthenticated()
-        await self.authorize()
-
-    def requires_user(self) -> bool:
-        """Whether anonymous connections are refused."""
-        return self.auth == "required"
-
-    async def authorize(self) -> None:
-        """Raise a Refused (Forbidden, NotFound, ...) to say no. ``self.user`` and ``self.url`` are there."""
-
-    @property
-    def url(self) -> dict[str, Any]:
-        """The path's variables."""
-        found: dict[str, Any] = self.scope.get("url_route", {}).get("kwargs", {})
-        return found
-
-    def initial_groups(self) -> list[str]:
-        """Groups that the connection is a member of from its first moment."""
-        groups = [EVERYONE, *(self.groups or ())]
-        described = describe_user(self.user)
-        if described is not None:
-            groups.append(user_group(str(described["id"])))
-        return groups
-
-    async def websocket_connect(self, message: dict[str, Any]) -> None:
-        try:
-            await self.admit()
-            self._register()
-            for group in self.initial_groups():
-                await self.hub.join(group, self.connection)
-            await self.connect()
-        except AcceptConnection:
-            await self.accept()
-        except DenyConnection:
-            await self._refuse(Refused())
-        except Refused as refusal:
-            await self._refuse(refusal)
-        except RealtimeError as error:  # the layer can't be reached
-            await self._refuse(Unavailable(error.message, code=error.code, retry_after=2))
-        if self.connection.state is State.OPEN:
-            await self.connected()
-
-    async def accept(self, subprotocol: str | None = None, headers: Any = None) -> None:
-        await super().accept(subprotocol, headers)
-        self.hub.counters.accepted += 1
-        self.connection.opened()
-        self.opened()
-
-    def opened(self) -> None:
-        """The socket has just been accepted; nothing else was sent yet. Push the first frame here."""
-
-    async def connected(self) -> None:
-        """The socket is open."""
-
-    async def _find_user(self) -> Any:
-        from django.contrib.auth.models import AnonymousUser
-
-        key = self.handshake.session_key
-        if self.auth == "none" or key is None:
-            return AnonymousUser()
-        try:
-            async with asyncio.timeout(config.current().query_timeout):
-                return await user_of_session(key)
-        except TimeoutError:
-            raise Unavailable("The database does not answer.", retry_after=5) from None
-
-    def _register(self) -> None:
-        transport = (self.scope.get("extensions") or {}).get("realtime.transport")
-        if transport is None:
-            transport = AsgiTransport(self.base_send)
-        connection = self.connection = self.hub.register(transport)
-        connection.consumer = self
-        connection.user = describe_user(self.user)
-        connection.address = self.handshake.address
-        connection.user_agent = self.handshake.user_agent
-        connection.session_key = self.handshake.session_key if connection.user else None
-        self.channel_name = CONNECTION + connection.id
-
-    async def _refuse(self, refusal: Refused) -> None:
-        self.hub.counters.refused += 1
-        self._forget(CloseCode.ABNORMAL)
-        await refuse(self.scope, self.base_send, refusal)
-        raise StopConsumer()
 
     # --- 4: messages ------------------------------------------------------------------------------
 
@@ -351,12 +251,15 @@ class RealtimeConsumer(AsyncJsonWebsocketConsumer):
         room = self.connection.room
         await self.connection.send(Frame(envelope.encode(kind, data, room=room, id=id)[1]))
 
-    async def join(self, group: str) -> None:
-        """Become a member of a group. Raises LayerUnavailable."""
-        await self.hub.join(group, self.connection)
+    async def join(self, room: str) -> None:
+        """Become a member of a room: what ``broadcast_room`` sends there reaches this client from now on.
 
-    async def leave(self, group: str) -> None:
-        self.hub.leave(group, self.connection)
+        Raises LayerUnavailable. For raw layer groups there is ``channel_layer.group_add``.
+        """
+        await self.hub.join(room_group(room), self.connection)
+
+    async def leave(self, room: str) -> None:
+        self.hub.leave(room_group(room), self.connection)
 
     async def close(self, code: Any = None, reason: str | None = None) -> None:
         """Close the socket after what was sent; before the accept, refuse it."""
@@ -366,21 +269,6 @@ class RealtimeConsumer(AsyncJsonWebsocketConsumer):
         if not may_send(code):
             raise ValueError(f"{code} is no close code that can be sent")
         self.connection.close(code, reason)
-
-    # --- 5: the end -------------------------------------------------------------------------------
-
-    async def websocket_disconnect(self, message: dict[str, Any]) -> None:
-        opened = self.connection is not None
-        code = message.get("code") or CloseCode.NO_STATUS
-        self._forget(code)
-        if opened:
-            await self.disconnect(self.connection.close_code or code)
-        raise StopConsumer()
-
-    def _forget(self, code: int) -> None:
-        if self.connection is not None and self.connection.state is not State.CLOSED:
-            self.connection.closed(code)
-            self.hub.unregister(self.connection)
 
 
 def _too_big(text: str | None, size: int) -> bool:

@@ -19,7 +19,10 @@ from django.core.exceptions import ImproperlyConfigured
 
 from . import config
 from .errors import LayerUnavailable
-from .redis_link import RedisLink, SubscriberLink, settle
+from .groups import WORKERS
+from .redis_link import RedisLink, settle
+from .redis_publisher import PublisherLink
+from .redis_subscriber import SubscriberLink
 
 # Called with the number of processes that took the message, or with the exception.
 Published = Callable[[Any], None]
@@ -57,8 +60,13 @@ class _Shard:
         settings = {"socket_keepalive": True, **host, "socket_timeout": None, "protocol": 2}
         settings.setdefault("socket_connect_timeout", config.current().redis_timeout)
         self.pool = create_pool(settings)
-        self.publisher = RedisLink(self.pool, f"publisher {number}")
-        self.subscriber = SubscriberLink(self.pool, f"subscriber {number}", layer.take)
+        workers = layer._get_group_channel_name(WORKERS)
+        self.publisher = PublisherLink(self.pool, f"publisher {number}", workers)
+        # A worker that hears nothing does not publish either: what it says would not come back to its own
+        # clients, and would be acknowledged all the same.
+        self.subscriber = SubscriberLink(
+            self.pool, f"subscriber {number}", layer.take, on_lost=self.publisher.cut
+        )
 
     async def publish(self, channel: str, message: bytes) -> int:
         """Returns how many processes were subscribed."""
@@ -123,6 +131,11 @@ class LoopLayer(RedisPubSubLoopLayer):
         """The connection for other commands about a group, on the Redis that has it."""
         link: RedisLink = self._get_shard(self._get_group_channel_name(group)).publisher
         return link
+
+    def count_workers(self) -> None:
+        """Look how many workers are there; a publisher that comes back waits for as many."""
+        group = self._get_group_channel_name(WORKERS)
+        self._get_shard(group).publisher.count_workers()
 
     def links(self) -> list[RedisLink]:
         """One connection a Redis."""

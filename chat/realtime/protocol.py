@@ -9,132 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from functools import cached_property
-from http import HTTPStatus
 from typing import Any
 
-from autobahn.websocket.protocol import TrafficStats
-from autobahn.websocket.utf8validator import Utf8Validator
-from daphne.ws_protocol import WebSocketProtocol as DaphneProtocol
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from .codes import CloseCode
 from .connection import Connection
-from .errors import BadRequest, Refused, Unavailable
+from .errors import Refused, Unavailable
 from .frames import BINARY, TEXT, Frame, build, read_simple
-from .refusal import Headers, render
+from .handshaking import HandshakingProtocol
 
-# Reading pauses when so much waits for the application, and goes on when half of it is done.
-INBOX_MESSAGES = 32
-INBOX_BYTES = 256 * 1024
 # Bytes that may arrive before the handshake is answered.
 EARLY_BYTES = 64 * 1024
 PING_FRAME = b"\x89\x00"
 
 
-# What an open connection keeps of the handshake.
-_KEPT = frozenset(
-    {
-        "_perMessageCompress",
-        "_wskey",
-        "application_queue",
-        "client_addr",
-        "connected",
-        "connection",
-        "data",
-        "factory",
-        "last_seen",
-        "path",
-        "server",
-        "socket_opened",
-        "state",
-        "transport",
-        "websocket_protocol_in_use",
-    }
-)
-
-
-class _Unwatched:
-    """Stands for a Deferred that nobody waits for."""
-
-    def callback(self, result: Any) -> None:
-        pass
-
-
-class _Insecure:
-    """Stands for autobahn's description of a transport: TLS ends before us."""
-
-    is_secure = False
-
-
-class Inbox:
-    """Events for one application, in order. Fills no further than the protocol reads."""
-
-    __slots__ = ("_bytes", "_events", "_protocol", "_waiter")
-
-    def __init__(self, protocol: Any) -> None:
-        self._protocol = protocol
-        self._events: deque[tuple[dict[str, Any], int]] | None = None
-        self._bytes = 0
-        self._waiter: asyncio.Future[dict[str, Any]] | None = None
-
-    def put_nowait(self, event: dict[str, Any], size: int = 0) -> None:
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            self._waiter = None
-            waiter.set_result(event)
-            return
-        if self._events is None:
-            self._events = deque()
-        self._events.append((event, size))
-        self._bytes += size
-        if len(self._events) >= INBOX_MESSAGES or self._bytes >= INBOX_BYTES:
-            self._protocol.pause_reading()
-
-    async def get(self) -> dict[str, Any]:
-        if not self._events:
-            self._events = None  # an empty deque is 0.7 KiB a connection
-            self._waiter = asyncio.get_running_loop().create_future()
-            return await self._waiter
-        event, size = self._events.popleft()
-        self._bytes -= size
-        if len(self._events) <= INBOX_MESSAGES // 2 and self._bytes <= INBOX_BYTES // 2:
-            self._protocol.resume_reading()
-        return event
-
-
 @implementer(IPushProducer)
-class WebSocketProtocol(DaphneProtocol):
+class WebSocketProtocol(HandshakingProtocol):
     """One socket, and its ``Connection``'s transport: ``ready``, ``write_frame``, ``close_now``."""
-
-    # autobahn copies its options into every instance, and formats them for a log line that nobody reads;
-    # ``configure`` makes them the class's instead (0.1 ms and 3 KiB a connection).
-    CONFIG_ATTRS: list[str] = []
-
-    # Of what autobahn and Daphne keep for each connection, an open one needs the names in _KEPT; the rest
-    # is dropped once the handshake is answered, and read from these (6 KiB a connection).
-    is_open = is_closed = _Unwatched()
-    _transport_details = _Insecure()
-    trafficStats = TrafficStats()
-    utf8validator = cached_property(lambda self: Utf8Validator())
-    send_queue: Any = ()
-    trackedTimings: Any = None
-    _perMessageCompress: Any = None
-    current_frame: Any = None
-    openHandshakeTimeoutCall = closeHandshakeTimeoutCall = None
-    autoPingTimeoutCall = autoPingPending = autoPingPendingCall = autoPingPendingSent = None
-    wasMaxFramePayloadSizeExceeded = wasMaxMessagePayloadSizeExceeded = False
-    closedByMe = failedByMe = droppedByMe = wasClean = wasServingFlashSocketPolicyFile = False
-    wasServerConnectionDropTimeout = wasOpenHandshakeTimeout = wasCloseHandshakeTimeout = False
-    wasNotCleanReason = localCloseCode = localCloseReason = remoteCloseCode = remoteCloseReason = None
-    triggered = inside_message = False
-    send_state = 0
-    websocket_version = 13
-    websocket_extensions_in_use: Any = ()
-    data = b""
-    peer = ""
 
     connection: Connection | None = None
     limits_messages = True
@@ -142,25 +35,8 @@ class WebSocketProtocol(DaphneProtocol):
     reading_paused = False
     last_seen = 0.0
     last_asked = 0.0
-    handshake_deferred: Any = None
     _drained: list[asyncio.Future[None]] | None = None
-    _refusal: tuple[int, Headers] | None = None
-    _refusal_body = b""
-
-    @classmethod
-    def configure(cls, factory: Any) -> None:
-        """Take the factory's options as this class's own."""
-        for name in DaphneProtocol.CONFIG_ATTRS:
-            value = getattr(factory, name)
-            setattr(cls, name, staticmethod(value) if callable(value) else value)
-
-    def __init__(self) -> None:
-        """autobahn's makes Deferreds and descriptions that nobody looks at (40 µs)."""
-
-    # --- handshake --------------------------------------------------------------------------------
-
-    def connectionMade(self) -> None:
-        self._connectionMade()
+    # --- beginning and waiting ----------------------------------------------------------------------
 
     def onConnect(self, request: Any) -> Any:
         server = self.factory.server_class
@@ -170,31 +46,6 @@ class WebSocketProtocol(DaphneProtocol):
         self.transport.unregisterProducer()
         self.transport.registerProducer(self, True)
         return super().onConnect(request)
-
-    def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:
-        """autobahn found the upgrade request wrong."""
-        refusal: Refused = BadRequest("This is not a valid WebSocket handshake.")
-        if responseHeaders or code == 426:
-            refusal = Refused("Only WebSocket version 13 is spoken here.", code="bad_version", status=426)
-        elif code >= 500 and code != 505:
-            refusal = Unavailable("The server can't open this connection.", code="internal")
-        self.refuse(refusal)
-
-    def refuse(self, refusal: Refused) -> None:
-        """Answer the handshake with a status and a JSON body, and hang up."""
-        status, headers, body = render(refusal)
-        self._answer(status, headers, body)
-
-    def _answer(self, status: int, headers: Headers, body: bytes) -> None:
-        phrase = HTTPStatus(status).phrase.encode()
-        lines = [b"HTTP/1.1 %d %s" % (status, phrase)]
-        lines += [name + b": " + value for name, value in headers]
-        if not any(name.lower() == b"connection" for name, _ in headers):
-            lines.append(b"connection: close")
-        self.transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + body)
-        self.handshake_deferred = None
-        self.wasNotCleanReason = "refused"
-        self.dropConnection(abort=False)
 
     def check_timeouts(self) -> None:
         """Daphne asks every two seconds. The application must answer the handshake in time too."""
@@ -364,36 +215,16 @@ class WebSocketProtocol(DaphneProtocol):
                 else:
                     self.transport.write(build(BINARY, message["bytes"]))
         elif kind == "websocket.accept":
-            self._accept(message)
+            self.accept(message)
         elif kind == "websocket.close":
             if self.state == self.STATE_CONNECTING:
                 self.refuse(Refused())
             else:
                 self.close_now(message.get("code") or CloseCode.NORMAL, message.get("reason") or "")
-        elif kind == "websocket.http.response.start":
-            self._refusal = (message["status"], list(message.get("headers") or ()))
-        elif kind == "websocket.http.response.body":
-            if self._refusal is None:
-                raise ValueError("A response's body came before its start")
-            self._refusal_body += message.get("body", b"")
-            if not message.get("more_body"):
-                self._answer(*self._refusal, self._refusal_body)
+        elif kind.startswith("websocket.http.response."):
+            self.refuse_with(message)
         else:
             raise ValueError(f"There is no reply of type {kind!r}")
-
-    def _accept(self, message: dict[str, Any]) -> None:
-        subprotocol = message.get("subprotocol")
-        if subprotocol is not None and subprotocol not in self.websocket_protocols:
-            raise ValueError("The client did not offer the subprotocol that was accepted")
-        headers: dict[str, list[str]] = {}
-        for name, value in message.get("headers") or ():
-            headers.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
-        deferred, self.handshake_deferred = self.handshake_deferred, None
-        if deferred is not None:
-            deferred.callback((subprotocol, headers))
-            if self.state == self.STATE_OPEN:
-                self.__dict__ = {name: value for name, value in self.__dict__.items() if name in _KEPT}
-                self.transport.logstr = self.transport.repstr = "WebSocket"
 
     def handle_exception(self, exception: BaseException) -> None:
         """The application ended with an error (Daphne has logged it)."""

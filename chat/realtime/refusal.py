@@ -56,6 +56,11 @@ async def answer_request(consumer: Any, scope: Any, receive: Any, send: Any) -> 
             refusal = Refused("Open a WebSocket here.", code="upgrade_required", status=426)
         except Refused as error:
             refusal = error
+    await answer(scope, send, refusal)
+
+
+async def answer(scope: Any, send: Any, refusal: Refused) -> None:
+    """Answer a plain HTTP request with a refusal."""
     status, headers, body = render(refusal)
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})

@@ -9,8 +9,8 @@ from typing import Any
 from channels.routing import URLRouter
 from django.apps import apps
 
-from .errors import NotFound
-from .refusal import refuse
+from .errors import NotFound, Refused
+from .refusal import answer, refuse
 
 
 def installed_urlpatterns() -> list[Any]:
@@ -34,8 +34,18 @@ class WebSocketRouter:
         """Whether a WebSocket path; plain requests to it are answered by its consumer."""
         return any(pattern.pattern.match(path.lstrip("/")) is not None for pattern in self.patterns)
 
+    def _answers_requests(self, path: str) -> bool:
+        """Whether the path's consumer is one of ours, which knows what to say to a plain request."""
+        for pattern in self.patterns:
+            if pattern.pattern.match(path.lstrip("/")) is not None:
+                return hasattr(getattr(pattern.callback, "consumer_class", None), "admit")
+        return False
+
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http" or self.knows(scope["path"]):
+        if scope["type"] == "http" and not self._answers_requests(scope["path"]):
+            await answer(scope, send, Refused("Open a WebSocket here.", code="upgrade_required", status=426))
+            return
+        if self.knows(scope["path"]):
             await self.router(scope, receive, send)
             return
         await receive()

@@ -24,7 +24,8 @@ from twisted.web import http
 
 from . import config
 from .codes import CloseCode
-from .protocol import Inbox, WebSocketProtocol
+from .inbox import Inbox
+from .protocol import WebSocketProtocol
 from .runtime import get_hub
 
 logger = logging.getLogger("chat.realtime.server")
@@ -155,7 +156,6 @@ class Server(DaphneServer):
     def listen_success(self, port: Any) -> None:
         if isinstance(port, tcp.Port):
             port.transport = EagerTransport
-        super().listen_success(port)
 
     def _started(self) -> None:
         self.loop.call_soon(self._serve)

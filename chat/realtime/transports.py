@@ -46,7 +46,7 @@ class AsgiTransport:
 
     def close_now(self, code: int, reason: str, give_up_after: float | None = None) -> None:
         """Close after what was written; the server gives up on clients that don't read."""
-        self._say({"type": "websocket.close", "code": code, "reason": reason})
+        self._say({"type": "websocket.close", "code": int(code), "reason": reason})
 
     def _say(self, event: dict[str, Any]) -> None:
         self._waiting.append(event)
@@ -76,7 +76,7 @@ class AsgiTransport:
         try:
             await self._send(event)
         except Exception:  # noqa: BLE001 (what stock daphne raises for a code between 1001 and 1015)
-            await self._send({**event, "code": CloseCode.NORMAL, "reason": ""})
+            await self._send({**event, "code": int(CloseCode.NORMAL), "reason": ""})
 
     async def _give_up(self, error: BaseException) -> None:
         """The server took no more: nearly always because the socket is gone, which it tells the consumer. If
@@ -86,4 +86,4 @@ class AsgiTransport:
             self._connection.abandon()
         if isinstance(error, RuntimeError):
             with suppress(Exception):
-                await self._send({"type": "websocket.close", "code": CloseCode.SLOW_CONSUMER})
+                await self._send({"type": "websocket.close", "code": int(CloseCode.SLOW_CONSUMER)})

@@ -1,0 +1,150 @@
+"""Daphne's WebSocket protocol, up to the answered handshake: refusals with a status and a body, and nothing
+kept of it that an open connection does not need.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from http.client import responses
+from typing import Any
+
+from autobahn.websocket.protocol import TrafficStats
+from autobahn.websocket.utf8validator import Utf8Validator
+from daphne.ws_protocol import WebSocketProtocol as DaphneProtocol
+
+from .errors import BadRequest, Forbidden, Refused, Unavailable
+from .refusal import Headers, render
+
+# What an open connection keeps of the handshake.
+_KEPT = frozenset(
+    {
+        "_perMessageCompress",
+        "_wskey",
+        "application_queue",
+        "client_addr",
+        "connected",
+        "connection",
+        "data",
+        "factory",
+        "last_seen",
+        "path",
+        "server",
+        "socket_opened",
+        "state",
+        "transport",
+        "websocket_protocol_in_use",
+    }
+)
+
+
+class _Unwatched:
+    """Stands for a Deferred that nobody waits for."""
+
+    def callback(self, result: Any) -> None:
+        pass
+
+
+class _Insecure:
+    """Stands for autobahn's description of a transport: TLS ends before us."""
+
+    is_secure = False
+
+
+class HandshakingProtocol(DaphneProtocol):
+    """Autobahn parses the upgrade request; the application's answer to it is sent here."""
+
+    # autobahn copies its options into every instance, and formats them for a log line that nobody reads;
+    # ``configure`` makes them the class's instead (0.1 ms and 3 KiB a connection).
+    CONFIG_ATTRS: list[str] = []
+
+    # Of what autobahn and Daphne keep for each connection, an open one needs the names in _KEPT; the rest
+    # is dropped once the handshake is answered, and read from these (6 KiB a connection).
+    is_open = is_closed = _Unwatched()
+    _transport_details = _Insecure()
+    trafficStats = TrafficStats()
+    utf8validator = cached_property(lambda self: Utf8Validator())
+    send_queue: Any = ()
+    trackedTimings: Any = None
+    _perMessageCompress: Any = None
+    current_frame: Any = None
+    openHandshakeTimeoutCall = closeHandshakeTimeoutCall = None
+    autoPingTimeoutCall = autoPingPending = autoPingPendingCall = autoPingPendingSent = None
+    wasMaxFramePayloadSizeExceeded = wasMaxMessagePayloadSizeExceeded = False
+    closedByMe = failedByMe = droppedByMe = wasClean = wasServingFlashSocketPolicyFile = False
+    wasServerConnectionDropTimeout = wasOpenHandshakeTimeout = wasCloseHandshakeTimeout = False
+    wasNotCleanReason = localCloseCode = localCloseReason = remoteCloseCode = remoteCloseReason = None
+    triggered = inside_message = False
+    send_state = 0
+    websocket_version = 13
+    websocket_extensions_in_use: Any = ()
+    data = b""
+    peer = ""
+
+    handshake_deferred: Any = None
+    _refusal: tuple[int, Headers] | None = None
+    _refusal_body = b""
+
+    @classmethod
+    def configure(cls, factory: Any) -> None:
+        """Take the factory's options as this class's own."""
+        for name in DaphneProtocol.CONFIG_ATTRS:
+            value = getattr(factory, name)
+            setattr(cls, name, staticmethod(value) if callable(value) else value)
+
+    def __init__(self) -> None:
+        """autobahn's makes Deferreds and descriptions that nobody looks at (40 µs)."""
+
+    def connectionMade(self) -> None:
+        self._connectionMade()
+
+    def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:
+        """autobahn found the upgrade request wrong."""
+        refusal: Refused = BadRequest("This is not a valid WebSocket handshake.")
+        if responseHeaders or code == 426:
+            refusal = Refused("Only WebSocket version 13 is spoken here.", code="bad_version", status=426)
+        elif "Origin" in reason:  # no URL, or several of them: what the consumer would say
+            refusal = Forbidden("Pages of this origin may not connect here.", code="forbidden_origin")
+        elif code >= 500 and code != 505:
+            refusal = Unavailable("The server can't open this connection.", code="internal")
+        self.refuse(refusal)
+
+    def refuse(self, refusal: Refused) -> None:
+        """Answer the handshake with a status and a JSON body, and hang up."""
+        status, headers, body = render(refusal)
+        self._answer(status, headers, body)
+
+    def _answer(self, status: int, headers: Headers, body: bytes) -> None:
+        phrase = responses.get(status, "Refused").encode()
+        lines = [b"HTTP/1.1 %d %s" % (status, phrase)]
+        lines += [name + b": " + value for name, value in headers]
+        if not any(name.lower() == b"connection" for name, _ in headers):
+            lines.append(b"connection: close")
+        self.transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + body)
+        self.handshake_deferred = None
+        self.wasNotCleanReason = "refused"
+        self.dropConnection(abort=False)
+
+    def refuse_with(self, message: dict[str, Any]) -> None:
+        """The application's own denial response (ASGI ``websocket.http.response.*``)."""
+        if message["type"] == "websocket.http.response.start":
+            self._refusal = (message["status"], list(message.get("headers") or ()))
+        elif self._refusal is None:
+            raise ValueError("A response's body came before its start")
+        else:
+            self._refusal_body += message.get("body", b"")
+            if not message.get("more_body"):
+                self._answer(*self._refusal, self._refusal_body)
+
+    def accept(self, message: dict[str, Any]) -> None:
+        subprotocol = message.get("subprotocol")
+        if subprotocol is not None and subprotocol not in self.websocket_protocols:
+            raise ValueError("The client did not offer the subprotocol that was accepted")
+        headers: dict[str, list[str]] = {}
+        for name, value in message.get("headers") or ():
+            headers.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
+        deferred, self.handshake_deferred = self.handshake_deferred, None
+        if deferred is not None:
+            deferred.callback((subprotocol, headers))
+            if self.state == self.STATE_OPEN:
+                self.__dict__ = {name: value for name, value in self.__dict__.items() if name in _KEPT}
+                self.transport.logstr = self.transport.repstr = "WebSocket"

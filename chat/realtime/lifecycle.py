@@ -1,0 +1,141 @@
+"""A connection's beginning and end: who may open a socket, and what is tidied up when it has gone."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, ClassVar, Literal
+
+from channels.exceptions import AcceptConnection, DenyConnection, StopConsumer
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from django.contrib.auth.models import AnonymousUser
+
+from . import config
+from .auth import describe_user, user_of_session
+from .codes import CloseCode
+from .connection import Connection, State
+from .errors import RealtimeError, Refused, Unauthenticated, Unavailable
+from .groups import EVERYONE, user_group
+from .handshake import Handshake
+from .hub import Hub
+from .layers import CONNECTION
+from .refusal import refuse
+from .runtime import get_hub
+from .transports import AsgiTransport
+
+
+class LifecycleConsumer(AsyncJsonWebsocketConsumer):
+    """Steps 1 to 3 and 5 of a consumer's life (`RealtimeConsumer` tells them all)."""
+
+    auth: ClassVar[Literal["required", "optional", "none"]] = "optional"
+
+    connection: Connection
+    hub: Hub
+
+    # --- 1, 2: the handshake ----------------------------------------------------------------------
+
+    async def admit(self) -> None:
+        """Decide about the request in ``self.scope``. Raises Refused."""
+        self.handshake = Handshake.of(self.scope)
+        self.handshake.check_origin()
+        if get_hub().draining:
+            raise Unavailable("The server is restarting.", code="draining", retry_after=1)
+        if "user" not in self.scope:
+            self.scope["user"] = await self._find_user()
+        self.user = self.scope["user"]
+        if self.requires_user() and not self.user.is_authenticated:
+            raise Unauthenticated()
+        await self.authorize()
+
+    def requires_user(self) -> bool:
+        """Whether anonymous connections are refused."""
+        return self.auth == "required"
+
+    async def authorize(self) -> None:
+        """Raise a Refused (Forbidden, NotFound, ...) to say no. ``self.user`` and ``self.url`` are there."""
+
+    @property
+    def url(self) -> dict[str, Any]:
+        """The path's variables."""
+        found: dict[str, Any] = self.scope.get("url_route", {}).get("kwargs", {})
+        return found
+
+    def initial_groups(self) -> list[str]:
+        """Groups that the connection is a member of from its first moment."""
+        groups = [EVERYONE, *(self.groups or ())]
+        described = describe_user(self.user)
+        if described is not None:
+            groups.append(user_group(str(described["id"])))
+        return groups
+
+    async def websocket_connect(self, message: dict[str, Any]) -> None:
+        try:
+            await self.admit()
+            self._register()
+            for group in self.initial_groups():
+                await self.hub.join(group, self.connection)
+            await self.connect()
+        except AcceptConnection:
+            await self.accept()
+        except DenyConnection:
+            await self._refuse(Refused())
+        except Refused as refusal:
+            await self._refuse(refusal)
+        except RealtimeError as error:  # the layer can't be reached
+            await self._refuse(Unavailable(error.message, code=error.code, retry_after=2))
+        if self.connection.state is State.OPEN:
+            await self.connected()
+
+    async def accept(self, subprotocol: str | None = None, headers: Any = None) -> None:
+        await super().accept(subprotocol, headers)
+        self.hub.counters.accepted += 1
+        self.connection.opened()
+        self.opened()
+
+    def opened(self) -> None:
+        """The socket has just been accepted; nothing else was sent yet. Push the first frame here."""
+
+    async def connected(self) -> None:
+        """The socket is open."""
+
+    async def _find_user(self) -> Any:
+        key = self.handshake.session_key
+        if self.auth == "none" or key is None:
+            return AnonymousUser()
+        try:
+            async with asyncio.timeout(config.current().query_timeout):
+                return await user_of_session(key)
+        except TimeoutError:
+            raise Unavailable("The database does not answer.", retry_after=5) from None
+
+    def _register(self) -> None:
+        transport = (self.scope.get("extensions") or {}).get("realtime.transport")
+        if transport is None:
+            transport = AsgiTransport(self.base_send)
+        connection = self.connection = self.hub.register(transport)
+        connection.consumer = self
+        connection.user = describe_user(self.user)
+        connection.address = self.handshake.address
+        connection.user_agent = self.handshake.user_agent
+        connection.session_key = self.handshake.session_key if connection.user else None
+        self.channel_name = CONNECTION + connection.id
+
+    async def _refuse(self, refusal: Refused) -> None:
+        self.hub.counters.refused += 1
+        self._forget(CloseCode.ABNORMAL)
+        await refuse(self.scope, self.base_send, refusal)
+        raise StopConsumer()
+
+    # --- 5: the end -------------------------------------------------------------------------------
+
+    async def websocket_disconnect(self, message: dict[str, Any]) -> None:
+        opened = self.connection is not None
+        code = message.get("code") or CloseCode.NO_STATUS
+        self._forget(code)
+        if opened:
+            await self.disconnect(self.connection.close_code or code)
+        raise StopConsumer()
+
+    def _forget(self, code: int) -> None:
+        if self.connection is not None and self.connection.state is not State.CLOSED:
+            self.connection.closed(code)
+            self.hub.unregister(self.connection)
