@@ -48,6 +48,11 @@ async def enter(connection: Connection, room: str) -> int:
     return await _census(connection.hub).enter(room_group(room), live.policy().max_room_members)
 
 
+async def check_room_for_one(hub: Hub, room: str) -> None:
+    """Raise what ``enter`` would raise now."""
+    await _census(hub).check(room_group(room), live.policy().max_room_members)
+
+
 def leave(connection: Connection, room: str, opened: bool) -> None:
     """A member has gone; the others are told, if they were told that it came."""
 

@@ -51,6 +51,8 @@ class ChatConsumer(RealtimeConsumer):
         self.name = display_name(self.handshake.query.get("name"))
         if self.room is not None:
             await rooms.check_access(self.room, self.user)
+            if self.scope["type"] == "http":  # only asks; a handshake is counted in ``connect``
+                await actions.check_room_for_one(get_hub(), self.room)
 
     def initial_groups(self) -> list[str]:
         groups = [*super().initial_groups(), actions.GLOBAL_GROUP]

@@ -11,11 +11,13 @@ import asyncio
 import logging
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from channels.db import database_sync_to_async
 from django.conf import settings
 from django.db.models import Count, Max
+from django.utils import timezone
 
 from chat import rooms
 from chat.models import ChatSettings, Room
@@ -24,7 +26,7 @@ from chat.realtime.hub import Hub
 
 logger = logging.getLogger("chat")
 
-LOOK_EVERY = 1.0  # seconds
+UNSETTLED = timedelta(seconds=10)  # how much later a change may be committed than it was stamped
 _REALTIME_FIELDS = (
     "max_message_bytes",
     "send_buffer",
@@ -46,7 +48,6 @@ class Policy:
 
 _policy = Policy()
 _version: Any = None  # of the rooms' table
-_looked = float("-inf")
 _look: asyncio.Task[None] | None = None
 _failing = False
 
@@ -92,15 +93,18 @@ async def look() -> None:
     _apply(row)
     if version != _version:
         first, _version = _version is None, version
-        rooms.replace(rules)
-        if not first:
+        if rooms.replace(rules) and not first:
             await _recheck()
 
 
 @database_sync_to_async
 def _read(known: Any) -> tuple[ChatSettings, Any, dict[str, rooms.Rule] | None]:
     """The settings, the rooms' version, and their rules where it is not the ``known`` one."""
-    version = tuple(Room.objects.aggregate(rooms=Count("pk"), changed=Max("updated_at")).values())
+    version: Any = tuple(Room.objects.aggregate(rooms=Count("pk"), changed=Max("updated_at")).values())
+    # A transaction that stamped its change earlier may commit later: for a while each look is a new version.
+    changed = version[1]
+    if changed is not None and timezone.now() - changed < UNSETTLED:
+        version = (*version, object())
     return ChatSettings.load(), version, None if version == known else rooms.read_all()
 
 
@@ -123,7 +127,7 @@ async def _recheck() -> None:
     from chat.realtime.runtime import get_hub
 
     connections = [c for c in get_hub().connections.values() if c.room is not None]
-    found = await rooms.read_rules({c.room for c in connections if c.room is not None})
+    found = await rooms.rules_of({c.room for c in connections if c.room is not None})
     for connection in connections:
         rule = found.get(connection.room or "")
         if rule is not None and not rule.admits(connection.consumer.user):

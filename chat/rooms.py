@@ -18,7 +18,6 @@ from django.db.models import QuerySet
 
 from chat.models import Access, Room
 from chat.realtime import Forbidden, NotFound, Unavailable, config
-from chat.realtime.groups import is_reserved
 
 # Room names come from clients: so many rules are kept, the least recently used ones go.
 MAX_RULES = 10_000
@@ -52,11 +51,7 @@ _OPEN = Rule()
 
 def check_name(name: str, pattern: re.Pattern[str] | None) -> None:
     """Raise NotFound(``invalid_room``) for what can't be a room's name here."""
-    if (
-        NAME.fullmatch(name) is None
-        or is_reserved(name)
-        or (pattern is not None and pattern.fullmatch(name) is None)
-    ):
+    if NAME.fullmatch(name) is None or (pattern is not None and pattern.fullmatch(name) is None):
         raise NotFound("There is no room of this name.", code="invalid_room")
 
 
@@ -109,9 +104,23 @@ def _read(found: QuerySet[Room]) -> dict[str, Rule]:
     }
 
 
-def replace(rules: dict[str, Rule] | None) -> None:
-    """The table has changed: these are its rules now; None: ask for each."""
+def replace(rules: dict[str, Rule] | None) -> bool:
+    """The table may have changed: these are its rules; None: ask for each. Returns whether any differs."""
     global _complete
+    if rules is not None and _complete and rules == _rules:
+        return False
     _complete = rules is not None
     _rules.clear()
     _rules.update(rules or {})
+    return True
+
+
+async def rules_of(names: set[str]) -> dict[str, Rule]:
+    """The rules of those rooms that have a row; from memory where all are kept."""
+    if _complete:
+        return {name: _rules[name] for name in names & _rules.keys()}
+    found: dict[str, Rule] = {}
+    every = sorted(names)
+    for start in range(0, len(every), 1000):  # SQLite takes 32,766 values in one query
+        found |= await read_rules(every[start : start + 1000])
+    return found

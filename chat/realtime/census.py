@@ -32,7 +32,7 @@ for i = 1, #counts, 2 do
   total = total + count
 end
 local change, limit = tonumber(ARGV[3]), tonumber(ARGV[4])
-if change > 0 and limit > 0 and total >= limit then return -1 end
+if change >= 0 and limit > 0 and total >= limit then return -1 end
 if mine + change <= 0 then redis.call('HDEL', KEYS[1], ARGV[2]); return total - mine end
 redis.call('HINCRBY', KEYS[1], ARGV[2], change)
 redis.call('EXPIRE', KEYS[1], ARGV[5])
@@ -76,6 +76,22 @@ class Census:
             self._forget_one(group)
             raise Full(retry_after=5)
         return total
+
+    async def check(self, group: str, limit: int) -> None:
+        """Raise what ``enter`` would raise now, without counting anybody."""
+        if not limit:
+            return
+        if isinstance(self.hub.layer, LoopLayer):
+            answer: asyncio.Future[int] = self.hub.loop.create_future()
+            self._change(group, 0, limit, lambda result: settle(answer, result))
+            try:
+                full = await answer < 0
+            except (OSError, TimeoutError) as error:
+                raise LayerUnavailable() from error
+        else:
+            full = self.counted.get(group, 0) >= limit
+        if full:
+            raise Full(retry_after=5)
 
     def leave(self, group: str, done: Callable[[int], None] | None = None) -> None:
         """A member has gone; ``done(members left)`` is called where the count is known."""

@@ -25,7 +25,7 @@ from .connection import State
 from .envelope import Incoming
 from .errors import EnvelopeError, RealtimeError, Refused
 from .frames import Frame
-from .groups import reserve, room_group
+from .groups import room_group
 from .lifecycle import LifecycleConsumer
 from .refusal import answer_request
 from .runtime import get_hub
@@ -62,9 +62,6 @@ class RealtimeConsumer(LifecycleConsumer):
     """
 
     handlers: ClassVar[dict[str, str]] = {}
-    # Beginnings of room names that only this consumer's ``join`` admits to, for example ("shop:",): the chat
-    # endpoints, where visitors choose the room's name, refuse them.
-    room_prefixes: ClassVar[tuple[str, ...]] = ()
     _reads_json: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -73,7 +70,6 @@ class RealtimeConsumer(LifecycleConsumer):
         for name, member in vars(cls).items():
             if hasattr(member, "handles"):
                 cls.handlers[member.handles] = name
-        reserve(cls.room_prefixes)
         cls._reads_json = cls.receive_json is not AsyncJsonWebsocketConsumer.receive_json
 
     # --- the ASGI application ---------------------------------------------------------------------
@@ -254,6 +250,7 @@ class RealtimeConsumer(LifecycleConsumer):
     async def join(self, room: str) -> None:
         """Become a member of a room: what ``broadcast_room`` sends there reaches this client from now on.
 
+        A slash in the name keeps the room from the chat's endpoints, where visitors choose names without.
         Raises LayerUnavailable. For raw layer groups there is ``channel_layer.group_add``.
         """
         await self.hub.join(room_group(room), self.connection)

@@ -13,19 +13,6 @@ WORKERS = "realtime.workers"  # every worker listens
 EVERYONE = "realtime.everyone"  # every connection is a member
 
 
-_reserved: tuple[str, ...] = ()
-
-
-def reserve(prefixes: tuple[str, ...]) -> None:
-    """Keep room names that begin so from visitors who choose a room's name."""
-    global _reserved
-    _reserved = tuple({*_reserved, *prefixes})
-
-
-def is_reserved(room: str) -> bool:
-    return room.startswith(_reserved)
-
-
 @lru_cache(maxsize=4096)
 def room_group(room: str) -> str:
     return "realtime.room." + blake2b(room.encode(), digest_size=20).hexdigest()

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from .errors import Refused
+from .errors import RealtimeError, Refused, Unavailable
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -56,6 +56,8 @@ async def answer_request(consumer: Any, scope: Any, receive: Any, send: Any) -> 
             refusal = Refused("Open a WebSocket here.", code="upgrade_required", status=426)
         except Refused as error:
             refusal = error
+        except RealtimeError as error:
+            refusal = Unavailable(error.message, code=error.code, retry_after=2)
     await answer(scope, send, refusal)
 
 
