@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from chat import live
+from chat import live, presence
 from chat.realtime import envelope
 from chat.realtime.census import Census
 from chat.realtime.connection import Connection
@@ -58,22 +58,10 @@ def leave(connection: Connection, room: str, opened: bool) -> None:
 
     def tell(left: int) -> None:
         if opened and left:
-            announce_presence(connection, room, "offline", left)
+            presence.announce(connection, room, "offline", left)
 
+    presence.forget(connection.hub, room)
     _census(connection.hub).leave(room_group(room), tell)
-
-
-def announce_presence(connection: Connection, room: str, status: str, members: int) -> None:
-    """Tell the others in the room who came (``online``) or went (``offline``), unless it is a large room."""
-    if members > live.policy().presence_limit:
-        return
-    data: dict[str, Any] = {"status": status}
-    name = (connection.metadata or {}).get("name")
-    if name is not None:
-        data["name"] = name
-    payload = envelope.encode("presence", data, room=room, sender=connection.id, user=connection.user)[1]
-    message = {"type": FRAME, "data": payload, "except": [connection.id]}
-    connection.hub.layer.publish(room_group(room), message)
 
 
 def _census(hub: Hub) -> Census:

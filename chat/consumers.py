@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import unicodedata
 from typing import Any
 
 from msgspec import UNSET
 
-from chat import actions, live, rooms
+from chat import actions, live, presence, rooms
 from chat.realtime import (
     BadRequest,
     EnvelopeError,
@@ -19,7 +18,6 @@ from chat.realtime import (
     envelope,
     on,
 )
-from chat.realtime import control as workers
 from chat.realtime.connection import State
 from chat.realtime.consumer import ref_of
 from chat.realtime.frames import Frame
@@ -27,7 +25,6 @@ from chat.realtime.groups import room_group
 from chat.realtime.runtime import get_hub
 
 MAX_NAME = 64  # characters of a visitor's display name
-MAX_MEMBERS_LISTED = 500
 
 
 class ChatConsumer(RealtimeConsumer):
@@ -75,7 +72,7 @@ class ChatConsumer(RealtimeConsumer):
     async def connected(self) -> None:
         if self.room is None:
             return
-        actions.announce_presence(self.connection, self.room, "online", self.members)
+        presence.announce(self.connection, self.room, "online", self.members)
         if self.handshake.query.get("members") in ("1", "true"):
             await self._send_members(self.room)
 
@@ -137,7 +134,7 @@ class ChatConsumer(RealtimeConsumer):
     async def _send_members(self, room: str) -> None:
         """Say who is in the room, on all workers; asked once a moment, however many come at once."""
         try:
-            members, total = await _members_of(room)
+            members, total = await presence.members_of(self.hub, room)
         except LayerUnavailable:
             return  # the next connection asks again; presence tells of those who come
         data = {"event": "members", "members": members, "truncated": total > len(members)}
@@ -175,19 +172,3 @@ def display_name(text: str | None) -> str | None:
     if len(name) > MAX_NAME or any(unicodedata.category(char)[0] == "C" for char in name):
         raise BadRequest(f"A name has 1 to {MAX_NAME} characters, and no control characters.")
     return name
-
-
-_asking: dict[tuple[Any, str], asyncio.Future[list[dict[str, Any]]]] = {}
-
-
-async def _members_of(room: str) -> tuple[list[dict[str, Any]], int]:
-    """The room's members and their number; questions about one room that overlap are one question."""
-    key = (asyncio.get_running_loop(), room)
-    asking = _asking.get(key)
-    if asking is None:
-        question = workers.ask("members", {"room": room, "limit": MAX_MEMBERS_LISTED}, timeout=0.5)
-        asking = _asking[key] = asyncio.ensure_future(question)
-        asking.add_done_callback(lambda _: _asking.pop(key, None))
-    answers = await asyncio.shield(asking)
-    members = [member for answer in answers for member in answer["members"]]
-    return members[:MAX_MEMBERS_LISTED], sum(answer["total"] for answer in answers)

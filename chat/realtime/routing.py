@@ -10,6 +10,7 @@ from channels.routing import URLRouter
 from django.apps import apps
 
 from .errors import NotFound, Refused
+from .probes import Probes
 from .refusal import answer, refuse
 
 
@@ -53,16 +54,19 @@ class WebSocketRouter:
 
 
 class Application:
-    """The project's ASGI application: sockets to their consumers, everything else to Django."""
+    """The project's ASGI application: sockets to their consumers, probes answered, the rest to Django."""
 
-    def __init__(self, django: Any, websocket: WebSocketRouter) -> None:
+    def __init__(self, django: Any, websocket: WebSocketRouter, probes: Probes) -> None:
         self.django = django
         self.websocket = websocket
+        self.probes = probes
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         kind = scope["type"]
         if kind == "websocket" or (kind == "http" and self.websocket.knows(scope["path"])):
             await self.websocket(scope, receive, send)
+        elif kind == "http" and self.probes.knows(scope["path"]):
+            await self.probes(scope, receive, send)
         elif kind == "http":
             await self.django(scope, receive, send)
         elif kind == "lifespan":

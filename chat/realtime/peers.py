@@ -1,0 +1,75 @@
+"""Which other workers live: each says so every two seconds, to all and so to itself.
+
+A worker that is killed takes no leave. The others notice that it has gone silent, and what it left behind in
+their books can go. A worker that does not hear itself is deaf: it judges nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from . import control
+from .groups import WORKERS
+from .hub import CONTROL, Hub
+from .runtime import on_hub
+
+SAY_EVERY = 2.0  # seconds
+GONE_AFTER = 6.0  # seconds of silence
+
+Lost = Callable[[Hub, str], None]
+
+on_lost: list[Lost] = []  # called with (hub, worker id)
+_peers: dict[Hub, Peers] = {}
+
+
+class Peers:
+    """One worker's view of the others."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self.heard: dict[str, float] = {}  # worker → loop time
+        self._said = 0.0
+        hub.sweepers.append(self.tick)
+
+    def beat(self, worker: str, now: float) -> None:
+        """A worker said that it lives."""
+        if worker == self.hub.worker and now - self.heard.get(worker, now) > GONE_AFTER / 2:
+            # We were deaf: nobody could be heard, so everybody begins anew.
+            self.heard = dict.fromkeys(self.heard, now)
+        self.heard[worker] = now
+
+    def tick(self, now: float) -> None:
+        """Once a second: speak, and look who has not spoken."""
+        if now - self._said >= SAY_EVERY:
+            self._said = now
+            beat = {
+                "type": CONTROL,
+                "ask": "beat",
+                "args": {"worker": self.hub.worker},
+                "reply_to": "",
+                "ref": "",
+            }
+            self.hub.layer.publish(WORKERS, beat)
+        if now - self.heard.get(self.hub.worker, float("-inf")) > GONE_AFTER / 2:
+            return
+        for worker, heard in list(self.heard.items()):
+            if now - heard > GONE_AFTER:
+                del self.heard[worker]
+                for listener in on_lost:
+                    listener(self.hub, worker)
+
+
+@control.command("beat")
+def _beat(hub: Hub, args: dict[str, Any]) -> dict[str, Any]:
+    _peers[hub].beat(args["worker"], hub.loop.time())
+    return {}
+
+
+def _attach(hub: Hub) -> None:
+    for old in [known for known in _peers if known.loop.is_closed()]:
+        del _peers[old]
+    _peers[hub] = Peers(hub)
+
+
+on_hub.append(_attach)
