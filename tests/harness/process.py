@@ -107,7 +107,9 @@ class Process:
         self._mark = self.log.stat().st_size
 
     def recent_output(self) -> str:
-        """What it has written since ``mark()``."""
+        """What it has written since ``mark()``; nothing once it was cleaned up."""
+        if not self.log.exists():
+            return ""
         with self.log.open("rb") as file:
             file.seek(self._mark)
             return file.read().decode(errors="replace")
