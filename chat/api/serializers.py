@@ -29,7 +29,16 @@ class StrictSerializer(serializers.Serializer[Any]):
         return values
 
 
-class RoomField(serializers.CharField):
+class TextField(serializers.CharField):
+    """A JSON string; REST framework's own field makes strings of numbers too."""
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class RoomField(TextField):
     def __init__(self, **options: Any) -> None:
         super().__init__(
             max_length=ROOM_NAME_LENGTH, trim_whitespace=False, validators=[validate_room_name], **options
@@ -60,7 +69,7 @@ class BroadcastSerializer(StrictSerializer):
         return data
 
 
-class ReasonField(serializers.CharField):
+class ReasonField(TextField):
     """Words that the client sees in the close frame."""
 
     def __init__(self, **options: Any) -> None:
@@ -77,8 +86,8 @@ class CloseSerializer(StrictSerializer):
     """`{"room" | "user" | "connection" | "all": true, "reason"?}`: exactly one of the four."""
 
     room = RoomField(required=False)
-    user = serializers.CharField(required=False, max_length=MAX_USER)
-    connection = serializers.CharField(required=False, max_length=MAX_CONNECTION_ID)
+    user = TextField(required=False, max_length=MAX_USER)
+    connection = TextField(required=False, max_length=MAX_CONNECTION_ID)
     all = serializers.BooleanField(required=False)
     reason = ReasonField()
 
@@ -97,7 +106,7 @@ class ConnectionsQuerySerializer(LimitSerializer):
     """`?room=&user=&limit=`"""
 
     room = RoomField(required=False)
-    user = serializers.CharField(required=False, max_length=MAX_USER)
+    user = TextField(required=False, max_length=MAX_USER)
 
 
 class DeleteQuerySerializer(serializers.Serializer[Any]):

@@ -18,8 +18,7 @@ T = TypeVar("T")
 
 NO_WORKER = "No worker is running: Redis answers, but nobody else does. Start one: manage.py serve"
 NO_LAYER = (
-    "Redis can't be reached. Start it, or set REDIS_URL to where it is; "
-    "the workers must use the same Redis and the same database number."
+    "Redis can't be reached. Start it, or set REDIS_URL to where it is; the workers must use the same one."
 )
 
 

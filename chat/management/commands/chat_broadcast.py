@@ -34,13 +34,14 @@ class Command(OperatorCommand):
         if not body.is_valid():
             raise CommandError(" ".join(str(text) for texts in body.errors.values() for text in texts))
         sent = body.validated_data
-        self.require_worker()
         receipt = self.ask(lambda operator: operator.broadcast(sent["room"], sent["type"], sent["data"]))
         place = f"room {options['room']}" if options["room"] else "everybody"
         if receipt["workers"]:
             taken = count(receipt["workers"], "worker")
             self.stdout.write(f"Sent to {place}: taken by {taken}, message {receipt['id']}.")
-        elif options["room"]:
+            return
+        self.require_worker()
+        if options["room"]:
             self.stdout.write(f"Nobody is in room {options['room']}: nobody received it.")
         else:
             self.stdout.write("Nobody is connected: nobody received it.")

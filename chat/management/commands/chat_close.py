@@ -43,7 +43,6 @@ class Command(OperatorCommand):
         target = {key: options[key] for key in TARGETS if options.get(key)}
         if len(target) != 1:
             raise CommandError(f"Name exactly one of {', '.join('--' + key for key in TARGETS)}.")
-        self.require_worker()
         if options["all"] and not options["yes"]:
             self._confirm()
         closed = self.ask(lambda operator: operator.close(target, reason))
@@ -51,6 +50,7 @@ class Command(OperatorCommand):
             sockets, workers = count(closed["closed"], "connection"), count(closed["workers"], "worker")
             self.stdout.write(f"Closed {sockets} on {workers}.")
         else:
+            self.require_worker()
             self.stdout.write("No connection matches: none was closed.")
 
     def _confirm(self) -> None:
