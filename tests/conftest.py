@@ -10,8 +10,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.harness import ChatServer, Client, Process, RawSocket, RedisServer
+
+# How long an example takes says something of the machine, nothing of the code.
+settings.register_profile("chat", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("chat")
 
 Connect = Callable[..., Awaitable[Client]]
 
