@@ -6,5 +6,5 @@ from chat.consumers import GlobalChatConsumer, RoomChatConsumer
 
 websocket_urlpatterns = [
     re_path(r"\Aapi/chat-api/ws/?\Z", GlobalChatConsumer.as_asgi()),
-    re_path(r"\Aapi/chat-api/ws/(?P<room>(?s:.+?))/?\Z", RoomChatConsumer.as_asgi()),
+    re_path(r"\Aapi/chat-api/ws/(?P<room>[\s\S]+?)/?\Z", RoomChatConsumer.as_asgi()),
 ]

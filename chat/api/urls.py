@@ -19,5 +19,5 @@ urlpatterns = [
     re_path(r"^connections/(?P<connection>[^/]+)/?\Z", views.Connection.as_view(), name="connection"),
     re_path(r"^broadcast/?\Z", views.Broadcast.as_view(), name="broadcast"),
     # The WebSocket's own paths are answered before Django is asked (chat.routing).
-    re_path(r"^(?!ws(?:/|\Z))(?s:.*)\Z", views.Nothing.as_view(), name="nothing"),
+    re_path(r"^(?!ws(?:/|\Z))[\s\S]*\Z", views.Nothing.as_view(), name="nothing"),
 ]

@@ -6,7 +6,6 @@ fails, which signs people out of the whole site after a key rotation; this reads
 
 from __future__ import annotations
 
-from http.cookies import CookieError, SimpleCookie
 from importlib import import_module
 from typing import Any
 
@@ -20,6 +19,7 @@ from django.contrib.auth import (
     load_backend,
 )
 from django.contrib.auth.models import AnonymousUser
+from django.http.cookie import parse_cookie
 from django.utils.crypto import constant_time_compare
 
 Headers = list[tuple[bytes, bytes]]
@@ -29,12 +29,10 @@ def session_key_of(headers: Headers) -> str | None:
     """The value of the session cookie, or None."""
     for name, value in headers:
         if name == b"cookie":
-            try:
-                cookie = SimpleCookie(value.decode("latin-1")).get(settings.SESSION_COOKIE_NAME)
-            except CookieError:
-                continue
-            if cookie is not None and cookie.value:
-                return cookie.value
+            # As Django's pages read it: http.cookies gives up all cookies of a header for one odd one.
+            key = parse_cookie(value.decode("latin-1")).get(settings.SESSION_COOKIE_NAME)
+            if key:
+                return str(key)
     return None
 
 

@@ -46,7 +46,9 @@ class Census:
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
         self.counted: dict[str, int] = {}
-        self._said = 0.0
+        self._doubtful: set[str] = set()  # groups of which a change may not have reached Redis
+        self._rewrite = 0  # how often the counts are still to be written
+        self._said = hub.loop.time() - SAY_EVERY
         self._ups = -1
         hub.sweepers.append(self._say_alive)
         self._say_alive(hub.loop.time())
@@ -111,6 +113,13 @@ class Census:
 
     def _change(self, group: str, change: int, limit: int, done: Callable[[Any], None]) -> None:
         layer: LoopLayer = self.hub.layer
+
+        def changed(result: Any) -> None:
+            if isinstance(result, Exception):
+                self._doubtful.add(group)
+                self._rewrite = 2
+            done(result)
+
         layer.link_of(group).command(
             "EVAL",
             _CHANGE,
@@ -121,24 +130,36 @@ class Census:
             change,
             limit,
             KEEP,
-            done=done,
+            done=changed,
         )
 
     def _say_alive(self, now: float) -> None:
-        """Renew the worker's key on every Redis; after a reconnect write the counts again."""
+        """Renew the worker's key on every Redis. What Redis may have wrong is written anew: all counts after
+        a reconnect (it may have lost them) or a standstill of ours (others may have struck them off)."""
         layer = self.hub.layer
         if not isinstance(layer, LoopLayer):
             return
         ups = layer.reconnects
         if now - self._said < SAY_EVERY and ups == self._ups:
             return
-        self._said = now
+        if (ups != self._ups or now - self._said > ALIVE_FOR) and self._ups >= 0:
+            self._rewrite = 2  # and once more at the next time: a thawed Redis still executes old commands
+        self._said, self._ups = now, ups
         layer.count_workers()
         for link in layer.links():
             link.command("SET", f"{layer.prefix}:worker:{self.hub.worker}", "1", "EX", ALIVE_FOR)
-        if ups != self._ups and self._ups >= 0:
-            for group, count in self.counted.items():
-                key = f"{layer.prefix}:census:{group}"
-                layer.link_of(group).command("HSET", key, self.hub.worker, count)
-                layer.link_of(group).command("EXPIRE", key, KEEP)
-        self._ups = ups
+        if self._rewrite:
+            self._rewrite -= 1
+            self._write_counts(layer)
+
+    def _write_counts(self, layer: LoopLayer) -> None:
+        for group in {*self.counted, *self._doubtful}:
+            key = f"{layer.prefix}:census:{group}"
+            link = layer.link_of(group)
+            if group in self.counted:
+                link.command("HSET", key, self.hub.worker, self.counted[group])
+                link.command("EXPIRE", key, KEEP)
+            else:
+                link.command("HDEL", key, self.hub.worker)
+        if not self._rewrite:
+            self._doubtful.clear()

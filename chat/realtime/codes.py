@@ -14,7 +14,6 @@ class CloseCode(IntEnum):
     NORMAL = 1000
     GOING_AWAY = 1001
     PROTOCOL_ERROR = 1002
-    UNSUPPORTED = 1003
     NO_STATUS = 1005  # never on the wire: the peer's close frame carried no code
     ABNORMAL = 1006  # never on the wire: the line broke without a close frame
     INVALID_PAYLOAD = 1007
@@ -22,7 +21,6 @@ class CloseCode(IntEnum):
     INTERNAL_ERROR = 1011
     HEARTBEAT_MISSED = 4408
     SLOW_CONSUMER = 4413
-    RATE_EXCEEDED = 4429
     CREDENTIALS_ENDED = 4501
     ACCESS_WITHDRAWN = 4503
     CLOSED_BY_ADMINISTRATOR = 4510

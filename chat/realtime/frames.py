@@ -47,6 +47,18 @@ class Frame:
         return {"type": "websocket.send", "text": self._text}
 
 
+def announced_size(data: bytes) -> int:
+    """The size of the frame that begins ``data``, header included, as far as its header is there; else 0."""
+    if len(data) < 2:
+        return 0
+    length = data[1] & 0x7F
+    if length < 126:
+        return 6 + length
+    if length == 126:
+        return 8 + int.from_bytes(data[2:4], "big") if len(data) >= 4 else 0
+    return 14 + int.from_bytes(data[2:10], "big") if len(data) >= 10 else 0
+
+
 def read_simple(data: bytes, start: int, limit: int) -> tuple[bytes, int] | None:
     """The unmasked payload of the frame that begins at ``start``, and where it ends.
 

@@ -8,18 +8,20 @@ from typing import Any
 
 # Reading pauses when so much waits for the application, and goes on when half of it is done.
 INBOX_MESSAGES = 32
+TURN = 16  # events that one application may take before others have their turn
 INBOX_BYTES = 256 * 1024
 
 
 class Inbox:
     """Events for one application, in order. Fills no further than the protocol reads."""
 
-    __slots__ = ("_bytes", "_events", "_protocol", "_waiter")
+    __slots__ = ("_bytes", "_events", "_protocol", "_streak", "_waiter")
 
     def __init__(self, protocol: Any) -> None:
         self._protocol = protocol
         self._events: deque[tuple[dict[str, Any], int]] | None = None
         self._bytes = 0
+        self._streak = 0  # events taken without a wait
         self._waiter: asyncio.Future[dict[str, Any]] | None = None
 
     def put_nowait(self, event: dict[str, Any], size: int = 0) -> None:
@@ -38,8 +40,13 @@ class Inbox:
     async def get(self) -> dict[str, Any]:
         if not self._events:
             self._events = None  # an empty deque is 0.7 KiB a connection
+            self._streak = 0
             self._waiter = asyncio.get_running_loop().create_future()
             return await self._waiter
+        self._streak += 1
+        if self._streak >= TURN:
+            self._streak = 0
+            await asyncio.sleep(0)
         event, size = self._events.popleft()
         self._bytes -= size
         if len(self._events) <= INBOX_MESSAGES // 2 and self._bytes <= INBOX_BYTES // 2:

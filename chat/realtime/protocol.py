@@ -17,11 +17,14 @@ from zope.interface import implementer
 from .codes import CloseCode
 from .connection import Connection
 from .errors import Refused, Unavailable
-from .frames import BINARY, TEXT, Frame, build, read_simple
+from .frames import BINARY, TEXT, Frame, announced_size, build, read_simple
 from .handshaking import HandshakingProtocol
 
 # Bytes that may arrive before the handshake is answered.
 EARLY_BYTES = 64 * 1024
+# Frames of one read that autobahn parses in one turn of the loop, at up to 60 µs each: 64 KiB of the smallest
+# ones are 11,000, and would hold up everybody for half a second.
+SLOW_FRAMES = 32
 PING_FRAME = b"\x89\x00"
 
 
@@ -30,6 +33,9 @@ class WebSocketProtocol(HandshakingProtocol):
     """One socket, and its ``Connection``'s transport: ``ready``, ``write_frame``, ``close_now``."""
 
     connection: Connection | None = None
+    _late = b""  # read, but not worked on yet
+    _frames = 0  # of the message that is coming in
+    _unanswered_ping: bytes | None = None
     limits_messages = True
     ready = True
     reading_paused = False
@@ -59,18 +65,60 @@ class WebSocketProtocol(HandshakingProtocol):
 
     def dataReceived(self, data: bytes) -> None:
         self.last_seen = self.factory.server_class.clock()
-        if self.failedByMe or self.state == self.STATE_CLOSED:
-            return  # a close frame with the error was sent; what still comes is never buffered
-        if self.state == self.STATE_OPEN and self.current_frame is None and not self.data:
-            if not self.inside_message:
-                data = self._read_simple_frames(data)
-                if not data:
-                    return
-        elif self.state == self.STATE_CONNECTING and len(self.data) + len(data) > EARLY_BYTES:
-            self.dropConnection(abort=True)
+        if self._late:
+            self._late += data  # arrived before the pause took effect
+        else:
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        """Work on what arrived: plain text frames the short way, others by autobahn, a few a turn."""
+        if self.state == self.STATE_CONNECTING:
+            if len(self.data) + len(data) > EARLY_BYTES:
+                self.dropConnection(abort=True)
+            else:
+                self._dataReceived(data)
             return
-        self._dataReceived(data)
-        self._end_failed()
+        for _ in range(SLOW_FRAMES):
+            if self.failedByMe or self.state == self.STATE_CLOSED:
+                return  # a close frame with the error was sent; what still comes is never buffered
+            if self.current_frame is None:
+                data, self.data = self.data + data, b""
+                if self.state == self.STATE_OPEN and not self.inside_message:
+                    data = self._read_simple_frames(data)
+            if not data:
+                return
+            size = self._frame_rest(data)
+            self._dataReceived(data[:size])
+            self._end_failed()
+            data = data[size:]
+            if not data:
+                return
+            if self.reading_paused:
+                break
+        self._put_off(data)
+
+    def _frame_rest(self, data: bytes) -> int:
+        """Where in ``data`` the frame ends that autobahn is in, or is to begin."""
+        if self.current_frame is not None:
+            return int(self.current_frame.length - self.current_frame_masker.pointer())
+        return announced_size(data) or len(data)
+
+    def _put_off(self, data: bytes) -> None:
+        """Keep the rest for another turn of the loop; nothing more is read until it is worked off."""
+        self._late = data
+        self.transport.pauseProducing()
+        if not self.reading_paused:
+            self.factory.server_class.loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        data, self._late = self._late, b""
+        if self.transport is None or (self.reading_paused and data):
+            self._late = data
+            return
+        if data:
+            self._take(data)
+        if not self._late and not self.reading_paused and self.state != self.STATE_CLOSED:
+            self.transport.resumeProducing()
 
     def _end_failed(self) -> None:
         """After an error of the peer's: its close frame goes out, then our half of the line closes."""
@@ -94,6 +142,9 @@ class WebSocketProtocol(HandshakingProtocol):
             start = end
             if start == len(data):
                 return b""
+            if self.reading_paused:
+                self._put_off(data[start:])
+                return b""
         return data[start:] if start else data
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
@@ -103,6 +154,25 @@ class WebSocketProtocol(HandshakingProtocol):
         else:
             event["text"] = payload.decode()
         self.application_queue.put_nowait(event, len(payload))
+
+    def onMessageBegin(self, isBinary: bool) -> None:
+        self._frames = 0
+        super().onMessageBegin(isBinary)
+
+    def onMessageFrameBegin(self, length: int) -> None:
+        """Empty fragments cost memory too: no more of them than a message may have bytes."""
+        self._frames += 1
+        if self._frames > max(self.maxMessagePayloadSize, 1):
+            self._max_message_size_exceeded(self._frames, self.maxMessagePayloadSize, "too many fragments")
+            return
+        super().onMessageFrameBegin(length)
+
+    def onPing(self, payload: bytes) -> None:
+        """Answer at once, or when the peer reads again: then the last ping only (RFC 6455 section 5.5.3)."""
+        if self.ready:
+            self.sendPong(payload)
+        else:
+            self._unanswered_ping = payload
 
     def pause_reading(self) -> None:
         """The application is behind: the peer has to wait."""
@@ -114,7 +184,9 @@ class WebSocketProtocol(HandshakingProtocol):
         if self.reading_paused:
             self.reading_paused = False
             self.last_seen = self.factory.server_class.clock()
-            if self.state != self.STATE_CLOSED:
+            if self._late:
+                self.factory.server_class.loop.call_soon(self._go_on)
+            elif self.state != self.STATE_CLOSED:
                 self.transport.resumeProducing()
 
     # --- outgoing: a Connection's transport -------------------------------------------------------
@@ -159,6 +231,9 @@ class WebSocketProtocol(HandshakingProtocol):
         """Twisted: everything was sent. The peer took bytes, so it lives."""
         self.ready = True
         self.last_seen = self.factory.server_class.clock()
+        if self._unanswered_ping is not None:
+            payload, self._unanswered_ping = self._unanswered_ping, None
+            self.sendPong(payload)
         if self.connection is not None:
             self.connection.resume()
         self._release()

@@ -52,12 +52,22 @@ class SubscriberLink(RedisLink):
         self.channels.discard(channel)
         if self._connection is not None:
             self.command("UNSUBSCRIBE", channel)
+        else:
+            self._abandon(channel.encode())
+
+    def _abandon(self, channel: bytes) -> None:
+        """Nobody will answer those who wait for a channel: it is not asked for any more."""
+        for waiters in self._confirming.pop(channel, ()):
+            for waiter in waiters:
+                settle(waiter, ConnectionError("unsubscribed"))
 
     # Subscribed connections answer by channel, not in order: whatever arrives shows that the line is alive,
     # and what was lost with a connection is asked for again by ``_connected``.
 
     def _connected(self) -> None:
         self._drop(self._queued)
+        for channel in [name for name in self._confirming if name.decode() not in self.channels]:
+            self._abandon(channel)
         for waiting in self._confirming.values():  # one SUBSCRIBE answers all who wait for a channel
             waiting.extend([[waiter for waiters in waiting for waiter in waiters]])
             while len(waiting) > 1:

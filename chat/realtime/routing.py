@@ -12,6 +12,7 @@ from django.apps import apps
 from .errors import NotFound, Refused
 from .probes import Probes
 from .refusal import answer, refuse
+from .runtime import get_hub
 
 
 def installed_urlpatterns() -> list[Any]:
@@ -76,9 +77,11 @@ class Application:
 
 
 async def _lifespan(receive: Any, send: Any) -> None:
-    """Start and stop under servers that ask (uvicorn); nothing needs doing at either."""
+    """Start and stop under servers that ask (uvicorn): the worker is there before its first client."""
     while True:
         event = await receive()
+        if event["type"] == "lifespan.startup":
+            get_hub()
         await send({"type": event["type"] + ".complete"})
         if event["type"] == "lifespan.shutdown":
             return
