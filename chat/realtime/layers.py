@@ -70,8 +70,9 @@ class _Shard:
 
     async def publish(self, channel: str, message: bytes) -> int:
         """Returns how many processes were subscribed."""
-        count: int = await self.publisher.call("PUBLISH", channel, message)
-        return count
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.publisher.publish(channel, message, lambda result: settle(answer, result))
+        return await answer
 
     async def subscribe(self, channel: str) -> None:
         if channel not in self.subscriber.channels:
@@ -123,9 +124,7 @@ class LoopLayer(RedisPubSubLoopLayer):
     def publish(self, group: str, message: dict[str, Any], done: Published | None = None) -> None:
         """Send a message to a group's members everywhere; returns at once, ``done`` gets the outcome."""
         channel = self._get_group_channel_name(group)
-        self._get_shard(channel).publisher.command(
-            "PUBLISH", channel, self.channel_layer.serialize(message), done=done
-        )
+        self._get_shard(channel).publisher.publish(channel, self.channel_layer.serialize(message), done)
 
     def link_of(self, group: str) -> RedisLink:
         """The connection for other commands about a group, on the Redis that has it."""

@@ -31,11 +31,11 @@ CHECK_EVERY = 0.25  # seconds between looks at the oldest command's deadline
 BACKOFF = (0.05, 1.0)  # seconds between attempts to connect: first, largest
 
 
-class _Command:
-    __slots__ = ("data", "deadline", "done", "size")
+class Command:
+    __slots__ = ("args", "deadline", "done", "size")
 
-    def __init__(self, data: list[bytes], size: int, deadline: float, done: Done | None) -> None:
-        self.data = data
+    def __init__(self, args: tuple[Any, ...], size: int, deadline: float, done: Done | None) -> None:
+        self.args = args
         self.size = size
         self.deadline = deadline
         self.done = done
@@ -52,8 +52,8 @@ class RedisLink:
         self.connects = 0
         self.lost = 0  # how often a working connection was lost
         self._connection: Any = None
-        self._queued: deque[_Command] = deque()  # not written yet
-        self._written: deque[_Command] = deque()  # written, not answered yet
+        self._queued: deque[Command] = deque()  # not written yet
+        self._written: deque[Command] = deque()  # written, not answered yet
         self._bytes = 0
         self._wake = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
@@ -73,7 +73,7 @@ class RedisLink:
                 done(ConnectionError("too many commands wait for Redis"))
             return
         limit = config.current().redis_timeout if timeout is None else timeout
-        self._queued.append(_Command(self._pack(args), size, self.loop.time() + limit, done))
+        self._queued.append(Command(args, size, self.loop.time() + limit, done))
         self._bytes += size
         if self._connection is not None:
             self._wake.set()
@@ -112,8 +112,12 @@ class RedisLink:
 
     # --- for subclasses ---------------------------------------------------------------------------
 
-    async def _prepare(self, connection: Any) -> None:
-        """A connection came back: what has to be so before anything is written to it."""
+    async def _prepare(self, connection: Any, again: bool) -> None:
+        """A connection was made (``again``: not the first): what has to be so before it is used."""
+
+    def _arguments(self, command: Command) -> tuple[Any, ...]:
+        """What is written for a command."""
+        return command.args
 
     def _connected(self) -> None:
         """A new connection is ready; nothing was written to it yet."""
@@ -132,14 +136,6 @@ class RedisLink:
 
     # --- the connection ---------------------------------------------------------------------------
 
-    def _pack(self, args: tuple[Any, ...]) -> list[bytes]:
-        if self._packer is None:
-            self._packer = self.pool.make_connection()
-        packed: list[bytes] = self._packer.pack_command(*args)
-        return packed
-
-    _packer: Any = None
-
     async def _run(self) -> None:
         """Connect, write and read until the connection breaks; again, with growing pauses."""
         pause = BACKOFF[0]
@@ -149,8 +145,7 @@ class RedisLink:
             try:
                 async with asyncio.timeout(config.current().redis_timeout):
                     await connection.connect()
-                if self.connects:
-                    await self._prepare(connection)
+                await self._prepare(connection, again=self.connects > 0)
                 if self.lost:
                     logger.info("redis %s: connected again", self.name)
                 pause = BACKOFF[0]
@@ -198,7 +193,7 @@ class RedisLink:
             chunks: list[bytes] = []
             while self._queued:
                 command = self._queued.popleft()
-                chunks.extend(command.data)
+                chunks += connection.pack_command(*self._arguments(command))
                 self._written.append(command)
             try:
                 await connection.send_packed_command([b"".join(chunks)], check_health=False)
@@ -240,12 +235,12 @@ class RedisLink:
         self._fail(self._written, error)
         self._fail(self._queued, error)
 
-    def _fail(self, commands: deque[_Command], error: Exception) -> None:
+    def _fail(self, commands: deque[Command], error: Exception) -> None:
         while commands:
             self._finish(commands.popleft(), error)
         self._relieve()
 
-    def _finish(self, command: _Command, answer: Any) -> None:
+    def _finish(self, command: Command, answer: Any) -> None:
         self._bytes -= command.size
         if command.done is not None:
             command.done(answer)

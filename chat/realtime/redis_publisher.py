@@ -3,20 +3,38 @@
 When Redis comes back, workers find it one after the other. A message published before the others are
 subscribed again would be acknowledged and lost, so publishing waits for them: messages stay queued, and are
 refused at their deadline as before.
+
+And a message that was refused because Redis did not answer must not reach anybody when it answers at last:
+each carries the time, by Redis' own clock, after which Redis is not to publish it any more.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import logging
 from typing import Any
 
 from redis.asyncio import ConnectionPool
+from redis.exceptions import NoScriptError, ResponseError
 
-from .redis_link import BACKOFF, RedisLink
+from . import config
+from .redis_link import BACKOFF, Command, Done, RedisLink
+
+logger = logging.getLogger("chat.realtime.redis")
 
 # A worker that lost the same Redis tries again at least this often, so it is there after that time. Seconds.
 GRACE = BACKOFF[1] + 0.25
 ASK_EVERY = 0.05  # seconds
+
+# ARGV: channel, message, the last moment in ms of Redis' clock. Returns the receivers, or -1: too late.
+_PUBLISH = """
+local now = redis.call('TIME')
+if now[1] * 1000 + now[2] / 1000 > tonumber(ARGV[3]) then return -1 end
+return redis.call('PUBLISH', ARGV[1], ARGV[2])
+"""
+_PUBLISH_ID = hashlib.sha1(_PUBLISH.encode(), usedforsecurity=False).hexdigest()  # Redis' name for it
+_EXPIRES = object()  # stands for the command's deadline, until it is written
 
 
 class PublisherLink(RedisLink):
@@ -26,6 +44,11 @@ class PublisherLink(RedisLink):
         super().__init__(pool, name)
         self.channel = channel
         self.workers = 0  # that were subscribed when last asked
+        self._clock = 0.0  # Redis' time minus the loop's, in seconds
+
+    def publish(self, channel: str, message: bytes, done: Done | None = None) -> None:
+        """Publish until the deadline, or never; ``done`` gets the number of receivers, or an exception."""
+        self.command("EVALSHA", _PUBLISH_ID, 0, channel, message, _EXPIRES, done=done)
 
     def count_workers(self) -> None:
         """Ask how many workers are subscribed; remembered for the next reconnect."""
@@ -35,11 +58,36 @@ class PublisherLink(RedisLink):
         if isinstance(answer, list):
             self.workers = int(answer[1])
 
-    async def _prepare(self, connection: Any) -> None:
+    def _answered(self, answer: Any) -> None:
+        """An error of Redis' (out of memory, read-only, ...) is as good as no Redis for who publishes."""
+        if isinstance(answer, ResponseError):
+            logger.error("redis %s: %s", self.name, type(answer).__name__)
+            super()._answered(ConnectionError(str(answer)))
+            if isinstance(answer, NoScriptError):
+                self.cut()  # somebody flushed the scripts: a new connection loads ours
+        else:
+            super()._answered(TimeoutError("too late") if answer == -1 else answer)
+
+    def _arguments(self, command: Command) -> tuple[Any, ...]:
+        if command.args[-1] is not _EXPIRES:
+            return command.args
+        return (*command.args[:-1], int((command.deadline + self._clock) * 1000))
+
+    async def _prepare(self, connection: Any, again: bool) -> None:
+        await self._ask(connection, "SCRIPT", "LOAD", _PUBLISH)
+        seconds, microseconds = await self._ask(connection, "TIME")
+        self._clock = int(seconds) + int(microseconds) / 1e6 - self.loop.time()
         limit = self.loop.time() + GRACE
-        while self.workers and self.loop.time() < limit:
-            await connection.send_command("PUBSUB", "NUMSUB", self.channel, check_health=False)
-            answer = await connection.read_response(timeout=GRACE)
-            if answer is None or int(answer[1]) >= self.workers:
+        while again and self.loop.time() < limit:
+            answer = await self._ask(connection, "PUBSUB", "NUMSUB", self.channel)
+            if int(answer[1]) >= self.workers:
                 return
             await asyncio.sleep(ASK_EVERY)
+
+    async def _ask(self, connection: Any, *command: str) -> Any:
+        """One command on a connection that is not in use yet. Raises RedisError."""
+        await connection.send_command(*command, check_health=False)
+        answer = await connection.read_response(timeout=config.current().redis_timeout)
+        if answer is None:
+            raise TimeoutError
+        return answer

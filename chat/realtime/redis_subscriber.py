@@ -10,7 +10,7 @@ from typing import Any
 from redis.asyncio import ConnectionPool
 
 from . import config
-from .redis_link import RedisLink, _Command, settle
+from .redis_link import Command, RedisLink, settle
 
 
 class SubscriberLink(RedisLink):
@@ -101,7 +101,7 @@ class SubscriberLink(RedisLink):
                 if not waiting:
                     del self._confirming[answer[1]]
 
-    def _drop(self, commands: deque[_Command]) -> None:
+    def _drop(self, commands: deque[Command]) -> None:
         while commands:
             self._bytes -= commands.popleft().size
 
