@@ -25,6 +25,7 @@ EARLY_BYTES = 64 * 1024
 # Frames of one read that autobahn parses in one turn of the loop, at up to 60 µs each: 64 KiB of the smallest
 # ones are 11,000, and would hold up everybody for half a second.
 SLOW_FRAMES = 32
+CLOSE_HANDSHAKE = 2.0  # seconds for a peer to answer our close frame, and to take what was sent before
 PING_FRAME = b"\x89\x00"
 
 
@@ -213,6 +214,13 @@ class WebSocketProtocol(HandshakingProtocol):
         if self.state != self.STATE_CLOSED:
             self.wasNotCleanReason = "the peer did not read"
             self.dropConnection(abort=True)
+
+    def dropConnection(self, abort: bool = False) -> None:
+        """Hang up. Without ``abort`` the transport first sends what waits: for a moment, not for ever."""
+        transport = self.transport
+        super().dropConnection(abort)
+        if not abort and transport is not None:
+            self.factory.reactor.callLater(CLOSE_HANDSHAKE, transport.abortConnection)
 
     def end(self, code: int, reason: str = "", give_up_after: float | None = None) -> None:
         """Close an open socket, through its connection where it has one."""

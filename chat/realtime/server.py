@@ -25,13 +25,12 @@ from twisted.web import http
 from . import config
 from .codes import CloseCode
 from .inbox import Inbox
-from .protocol import WebSocketProtocol
+from .protocol import CLOSE_HANDSHAKE, WebSocketProtocol
 from .runtime import get_hub
 
 logger = logging.getLogger("chat.realtime.server")
 
 KEEP_ALIVE = 60.0  # seconds that an HTTP connection may be idle between requests
-CLOSE_HANDSHAKE = 2.0  # seconds for a peer to answer our close frame
 STOP_MARGIN = 0.7  # seconds of the shutdown's time limit kept for leaving
 
 
