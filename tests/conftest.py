@@ -10,8 +10,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from channels.layers import channel_layers
+from channels.testing import WebsocketCommunicator
 from hypothesis import HealthCheck, settings
 
+from chat.realtime.layers import MemoryLayer, RedisLayer
 from tests.harness import ChatServer, Client, Process, RawSocket, RedisServer
 
 # How long an example takes says something of the machine, nothing of the code.
@@ -19,6 +22,7 @@ settings.register_profile("chat", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile("chat")
 
 Connect = Callable[..., Awaitable[Client]]
+Communicate = Callable[..., Awaitable[WebsocketCommunicator]]
 
 
 @pytest.fixture(scope="session")
@@ -103,6 +107,40 @@ async def open_raw() -> AsyncIterator[Callable[..., Awaitable[RawSocket]]]:
     yield open_socket
     for raw in opened:
         await raw.close()
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def layer(request: pytest.FixtureRequest, redis):
+    """Our channel layer of this process: each of the two kinds."""
+    if request.param == "memory":
+        layer = MemoryLayer()
+    else:
+        layer = RedisLayer(hosts=[redis.url], prefix=f"test-{uuid4().hex[:8]}")
+    before = channel_layers.set("default", layer)
+    yield layer
+    channel_layers.set("default", before)
+
+
+@pytest.fixture
+async def communicate(layer) -> AsyncIterator[Communicate]:
+    """``await communicate("/test/habits/tea")``: a connected communicator, ended after the test."""
+    from django.contrib.auth.models import AnonymousUser
+
+    from tests.app.kit import application
+
+    opened = []
+
+    async def open_one(path: str, user: object = None, **options: object) -> WebsocketCommunicator:
+        communicator = WebsocketCommunicator(application, path, **options)
+        communicator.scope["user"] = user or AnonymousUser()
+        opened.append(communicator)
+        connected, _ = await communicator.connect(timeout=5)
+        assert connected
+        return communicator
+
+    yield open_one
+    for communicator in opened:
+        await communicator.disconnect()
 
 
 def _running(process: Any) -> Iterator[Any]:

@@ -1,0 +1,1 @@
+"""An app on the realtime layer: consumers the Channels way and ours, and views that publish."""
