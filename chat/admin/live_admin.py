@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django import forms
@@ -12,6 +13,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
+from django.views.defaults import permission_denied
 
 from chat.admin.live_page import PER_PAGE, Query, chosen, snapshot
 from chat.api.serializers import MAX_REASON
@@ -20,6 +22,8 @@ from chat.models import Live
 from chat.operator import Workers
 from chat.realtime.errors import LayerUnavailable
 from chat.validators import ROOM_NAME_LENGTH, validate_room_name
+
+View = Callable[[HttpRequest], HttpResponse]
 
 LONGEST_ANNOUNCEMENT = 2000  # characters
 LOG_ENTRIES = 10
@@ -62,15 +66,22 @@ class LiveAdmin(admin.ModelAdmin):
     """Needs chat.view_live; close and announce need chat.manage_live as well. There are no rows to edit."""
 
     def get_urls(self) -> list[URLPattern]:
-        def url(route: str, view: Any, name: str) -> URLPattern:
-            return path(route, self.admin_site.admin_view(view), name=f"chat_live_{name}")
-
+        seeing, managing = self.has_view_permission, self.has_manage_permission
         return [
-            url("", self.page, "changelist"),
-            url("now/", self.now, "now"),
-            url("close/", self.close, "close"),
-            url("announce/", self.announce, "announce"),
+            self._url("", self.page, "changelist", seeing),
+            self._url("now/", self.now, "now", seeing),
+            self._url("close/", self.close, "close", managing),
+            self._url("announce/", self.announce, "announce", managing),
         ]
+
+    def _url(self, route: str, view: View, name: str, allowed: Callable[[HttpRequest], bool]) -> URLPattern:
+        def guarded(request: HttpRequest) -> HttpResponse:
+            if allowed(request):
+                return view(request)
+            # Raised, it would be logged with a traceback.
+            return permission_denied(request, PermissionDenied())
+
+        return path(route, self.admin_site.admin_view(guarded), name=f"chat_live_{name}")
 
     # --- who may ---------------------------------------------------------------------------------------
 
@@ -96,18 +107,15 @@ class LiveAdmin(admin.ModelAdmin):
 
     def page(self, request: HttpRequest) -> HttpResponse:
         """The whole page; works without JavaScript."""
-        self._require(request, self.has_view_permission(request))
         return self._page(request, Query.of(request.GET), AnnounceForm())
 
     def now(self, request: HttpRequest) -> HttpResponse:
         """The live part alone, as HTML: what the page's script fetches every few seconds."""
-        self._require(request, self.has_view_permission(request))
         context = self._live(request, Query.of(request.GET))
         return render(request, "admin/chat/live/now.html", context)
 
     def close(self, request: HttpRequest) -> HttpResponse:
         """First asks to confirm, then closes: the selected connections, or everybody in a room."""
-        self._require(request, self.has_manage_permission(request))
         query = Query.of(QueryDict(request.POST.get("query", "")))
         if request.method != "POST":
             return self._back(query)
@@ -144,7 +152,6 @@ class LiveAdmin(admin.ModelAdmin):
 
     def announce(self, request: HttpRequest) -> HttpResponse:
         """Send a notification to a room or to everybody."""
-        self._require(request, self.has_manage_permission(request))
         query = Query.of(QueryDict(request.POST.get("query", "")))
         if request.method != "POST":
             return self._back(query)
@@ -215,7 +222,3 @@ class LiveAdmin(admin.ModelAdmin):
         address = reverse(f"{self.admin_site.name}:chat_live_changelist")
         encoded = query.encode(page=query.page)
         return HttpResponseRedirect(f"{address}?{encoded}" if encoded else address)
-
-    def _require(self, request: HttpRequest, allowed: bool) -> None:
-        if not allowed:
-            raise PermissionDenied
