@@ -4,6 +4,7 @@ Playwright's synchronous API keeps an event loop in this thread while it runs, s
 here: what a test needs in the database it asks of a shell beside the server.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -17,11 +18,13 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, WebSocketRoute, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
 START_LIMIT = 30  # seconds for a server to answer
 STOP_LIMIT = 15
+SOCKETS = "**/api/chat-api/ws/**"  # every conversation's address, for Playwright's routes
+WELCOME = {"event": "welcome", "client_id": "me", "limits": {"max_message_bytes": 65536}, "user": None}
 WAIT = 10_000  # ms that a window gets for what should happen at once
 CHROMIUM_FLAGS = [
     "--headless",
@@ -181,13 +184,13 @@ class Windows:
     def __call__(self, server: Server, name: str | None = None, **options: Any) -> Window:
         """A window of a visitor of their own; with a ``name``, one who has been here before."""
         options.setdefault("viewport", {"width": 1280, "height": 800})
+        options.setdefault("reduced_motion", "reduce")  # several windows share two cores with their server
+        if name is not None:
+            stored = {"origin": server.url, "localStorage": [{"name": "chat.name", "value": name}]}
+            options["storage_state"] = {"cookies": [], "origins": [stored]}
         context = self.browser.new_context(**options)
         context.add_init_script(WATCH_POLICY)
         window = Window(context, server.url)
-        if name is not None:
-            # Not an init script: the page may change the name, and a reload must find the change.
-            window.open()
-            window.page.evaluate("(name) => localStorage.setItem('chat.name', name)", name)
         self.all.append(window)
         return window
 
@@ -203,6 +206,38 @@ class Windows:
             yield from window.errors
             if not window.page.is_closed():
                 yield from window.violations()
+
+
+class Scripted:
+    """Plays the server's part on a window's sockets, for what a real server does only rarely."""
+
+    def __init__(self, window: Window, welcome: bool = True) -> None:
+        self.dials: list[WebSocketRoute] = []
+        self.heard: list[dict[str, Any]] = []
+        self.welcome = welcome
+        self.page = window.page
+        window.page.route_web_socket(SOCKETS, self._dialled)
+
+    def send(self, kind: str, data: dict[str, Any], **more: Any) -> None:
+        envelope = {"id": "1", "type": kind, "room": "r", "from": None, "data": data}
+        self.dials[-1].send(json.dumps({**envelope, "timestamp": "2024-01-15T10:30:00Z", **more}))
+
+    def chats(self) -> list[dict[str, Any]]:
+        return [frame for frame in self.heard if frame["type"] == "chat"]
+
+    def _dialled(self, socket: WebSocketRoute) -> None:
+        self.dials.append(socket)
+        socket.on_message(lambda text: self.heard.append(json.loads(text)))
+        if self.welcome:
+            self.send("system", WELCOME)
+
+    def wait_for_chats(self, count: int) -> list[dict[str, Any]]:
+        """The chat messages that the page sent, once there are so many."""
+        deadline = time.monotonic() + WAIT / 1000
+        while len(self.chats()) < count:
+            assert time.monotonic() < deadline, self.heard
+            self.page.wait_for_timeout(10)  # lets the page's frames reach us
+        return self.chats()
 
 
 @contextmanager
