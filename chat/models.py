@@ -199,11 +199,11 @@ def _members_changed(instance: models.Model, action: str, **_: Any) -> None:
         Room.objects.filter(pk=instance.pk).update(updated_at=timezone.now())
 
 
-class Live(models.Model):
-    """The admin's entry for the live page: workers, rooms and connections. It has no table."""
+class Live(ChatSettings):
+    """The admin's entry for the live page: workers, rooms and connections. It has no table of its own."""
 
     class Meta:
-        managed = False
+        proxy = True
         default_permissions = ()
         verbose_name = verbose_name_plural = "live connections"
 

@@ -197,14 +197,14 @@ class LiveAdmin(admin.ModelAdmin):
     def _log(self, request: HttpRequest, done: str, details: str) -> None:
         LogEntry.objects.create(
             user_id=int(request.user.pk or 0),
-            content_type=ContentType.objects.get_for_model(Live),
+            content_type=ContentType.objects.get_for_model(Live, for_concrete_model=False),
             object_repr=done,
             action_flag=CHANGE,
             change_message=details,
         )
 
     def _page(self, request: HttpRequest, query: Query, form: AnnounceForm) -> HttpResponse:
-        live = ContentType.objects.get_for_model(Live)
+        live = ContentType.objects.get_for_model(Live, for_concrete_model=False)
         context = {
             **self.admin_site.each_context(request),
             **self._live(request, query),
