@@ -14,7 +14,7 @@ from typing import Any
 from .errors import Full, LayerUnavailable
 from .hub import Hub
 from .layers import LoopLayer
-from .redis_link import settle
+from .redis_link import RedisLink, settle
 
 ALIVE_FOR = 6  # seconds
 SAY_EVERY = 2.0  # seconds
@@ -50,6 +50,8 @@ class Census:
         self._rewrite = 0  # how often the counts are still to be written
         self._said = hub.loop.time() - SAY_EVERY
         self._ups = -1
+        if isinstance(hub.layer, LoopLayer):
+            hub.layer.restore = self.restore
         hub.sweepers.append(self._say_alive)
         self._say_alive(hub.loop.time())
 
@@ -147,19 +149,32 @@ class Census:
         self._said, self._ups = now, ups
         layer.count_workers()
         for link in layer.links():
-            link.command("SET", f"{layer.prefix}:worker:{self.hub.worker}", "1", "EX", ALIVE_FOR)
+            link.command(*self._alive(layer))
         if self._rewrite:
             self._rewrite -= 1
             self._write_counts(layer)
 
     def _write_counts(self, layer: LoopLayer) -> None:
-        for group in {*self.counted, *self._doubtful}:
-            key = f"{layer.prefix}:census:{group}"
-            link = layer.link_of(group)
-            if group in self.counted:
-                link.command("HSET", key, self.hub.worker, self.counted[group])
-                link.command("EXPIRE", key, KEEP)
-            else:
-                link.command("HDEL", key, self.hub.worker)
+        for link in layer.links():
+            for command in self.restore(link):
+                link.command(*command)
         if not self._rewrite:
             self._doubtful.clear()
+
+    def restore(self, link: RedisLink) -> list[tuple[Any, ...]]:
+        """The commands that write this worker's counts to one Redis."""
+        layer: LoopLayer = self.hub.layer
+        commands: list[tuple[Any, ...]] = [self._alive(layer)]
+        for group in {*self.counted, *self._doubtful}:
+            if layer.link_of(group) is not link:
+                continue
+            key = f"{layer.prefix}:census:{group}"
+            if group in self.counted:
+                commands.append(("HSET", key, self.hub.worker, self.counted[group]))
+                commands.append(("EXPIRE", key, KEEP))
+            else:
+                commands.append(("HDEL", key, self.hub.worker))
+        return commands
+
+    def _alive(self, layer: LoopLayer) -> tuple[Any, ...]:
+        return ("SET", f"{layer.prefix}:worker:{self.hub.worker}", "1", "EX", ALIVE_FOR)

@@ -65,7 +65,11 @@ class _Shard:
         # A worker that hears nothing does not publish either: what it says would not come back to its own
         # clients, and would be acknowledged all the same.
         self.subscriber = SubscriberLink(
-            self.pool, f"subscriber {number}", layer.take, on_lost=self.publisher.cut
+            self.pool,
+            f"subscriber {number}",
+            layer.take,
+            on_lost=self.publisher.cut,
+            restore=lambda: layer.restore(self.publisher),
         )
 
     async def publish(self, channel: str, message: bytes) -> int:
@@ -96,6 +100,8 @@ class LoopLayer(RedisPubSubLoopLayer):
         super().__init__(hosts=[], prefix=prefix, channel_layer=channel_layer, **kwargs)
         self._shards = [_Shard(host, self, number) for number, host in enumerate(decode_hosts(hosts))]
         self.hub: Any = None
+        # What to write to a Redis that came back; a census puts itself here.
+        self.restore: Callable[[RedisLink], list[tuple[Any, ...]]] = lambda link: []
         self._loop = asyncio.get_running_loop()
         self._hub_groups: dict[bytes, str] = {}  # Redis channel → group
         self._batch: list[tuple[str, dict[str, Any]]] = []

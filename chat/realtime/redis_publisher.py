@@ -27,10 +27,10 @@ logger = logging.getLogger("chat.realtime.redis")
 GRACE = BACKOFF[1] + 0.25
 ASK_EVERY = 0.05  # seconds
 
-# ARGV: channel, message, the last moment in ms of Redis' clock. Returns the receivers, or -1: too late.
+# ARGV: channel, message, the last moment in ms of Redis' clock. Returns the receivers.
 _PUBLISH = """
 local now = redis.call('TIME')
-if now[1] * 1000 + now[2] / 1000 > tonumber(ARGV[3]) then return -1 end
+if now[1] * 1000 + now[2] / 1000 > tonumber(ARGV[3]) then return redis.error_reply('LATE') end
 return redis.call('PUBLISH', ARGV[1], ARGV[2])
 """
 _PUBLISH_ID = hashlib.sha1(_PUBLISH.encode(), usedforsecurity=False).hexdigest()  # Redis' name for it
@@ -66,7 +66,7 @@ class PublisherLink(RedisLink):
             if isinstance(answer, NoScriptError):
                 self.cut()  # somebody flushed the scripts: a new connection loads ours
         else:
-            super()._answered(TimeoutError("too late") if answer == -1 else answer)
+            super()._answered(answer)
 
     def _arguments(self, command: Command) -> tuple[Any, ...]:
         if command.args[-1] is not _EXPIRES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -28,9 +29,11 @@ class SubscriberLink(RedisLink):
         name: str,
         on_message: Callable[[bytes, bytes], None],
         on_lost: Callable[[], None],
+        restore: Callable[[], list[tuple[Any, ...]]],
     ) -> None:
         super().__init__(pool, name)
         self._on_lost = on_lost
+        self._restore = restore
         self.channels: set[str] = set()
         self._on_message = on_message
         self._confirming: dict[bytes, deque[list[asyncio.Future[None]]]] = {}  # one entry a SUBSCRIBE
@@ -77,6 +80,17 @@ class SubscriberLink(RedisLink):
         self._heard = self.loop.time()
         self._asked = False
         self._look()
+
+    async def _prepare(self, connection: Any, again: bool) -> None:
+        """Redis may have lost what this worker wrote there. It stands again before the subscriptions do,
+        which is what the publishers of all workers wait for."""
+        commands = self._restore() if again else []
+        if commands:
+            packed = [part for command in commands for part in connection.pack_command(*command)]
+            await connection.send_packed_command([b"".join(packed)], check_health=False)
+            async with asyncio.timeout(config.current().redis_timeout):
+                for _ in commands:
+                    await connection.read_response(timeout=math.inf)
 
     def _disconnected(self) -> None:
         self._on_lost()
