@@ -10,12 +10,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from channels.layers import channel_layers
 from channels.testing import WebsocketCommunicator
 from hypothesis import HealthCheck, settings
 
 from chat.realtime.layers import MemoryLayer, RedisLayer
-from tests.harness import ChatServer, Client, Process, RawSocket, RedisServer
+from tests.harness import ChatServer, Client, Process, RawSocket, RedisServer, default_layer
 
 # How long an example takes says something of the machine, nothing of the code.
 settings.register_profile("chat", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -47,6 +46,12 @@ def _memory_server() -> Iterator[ChatServer]:
     yield from _running(ChatServer(None))
 
 
+@pytest.fixture(scope="session")
+def _app_server(redis: RedisServer) -> Iterator[ChatServer]:
+    server = ChatServer(redis.url, workers=2, settings="tests.settings")
+    yield from _running(server, allow_tracebacks=True)
+
+
 @pytest.fixture
 def server(_server: ChatServer) -> Iterator[ChatServer]:
     """The shared server with Redis and two workers, in its default settings."""
@@ -57,6 +62,13 @@ def server(_server: ChatServer) -> Iterator[ChatServer]:
 def memory_server(_memory_server: ChatServer) -> Iterator[ChatServer]:
     """The shared server on the in-memory layer."""
     yield from _watched(_memory_server)
+
+
+@pytest.fixture
+def app_server(_app_server: ChatServer) -> ChatServer:
+    """The shared server with the test app (`tests.app`), on two workers; its handlers may fail on purpose."""
+    _app_server.mark()
+    return _app_server
 
 
 @pytest.fixture
@@ -116,9 +128,8 @@ async def layer(request: pytest.FixtureRequest, redis):
         layer = MemoryLayer()
     else:
         layer = RedisLayer(hosts=[redis.url], prefix=f"test-{uuid4().hex[:8]}")
-    before = channel_layers.set("default", layer)
-    yield layer
-    channel_layers.set("default", before)
+    with default_layer(layer):
+        yield layer
 
 
 @pytest.fixture
@@ -143,20 +154,20 @@ async def communicate(layer) -> AsyncIterator[Communicate]:
         await communicator.disconnect()
 
 
-def _running(process: Any) -> Iterator[Any]:
+def _running(process: Any, **stopping: Any) -> Iterator[Any]:
     try:
         process.start()
         yield process
     finally:
-        _stop_all([process])
+        _stop_all([process], **stopping)
 
 
-def _stop_all(processes: list[Any]) -> None:
+def _stop_all(processes: list[Any], **stopping: Any) -> None:
     """Stop each of them, even where another one fails at it."""
     errors = []
     for process in processes:
         try:
-            process.stop()
+            process.stop(**stopping)
         except AssertionError as error:
             errors.append(error)
         process.cleanup()

@@ -2,24 +2,7 @@
 
 import json
 
-import pytest
-
 from tests.harness import ChatServer, Client, RawSocket
-
-
-@pytest.fixture(scope="module")
-def _app_server(redis):
-    server = ChatServer(redis.url, workers=2, settings="tests.settings").start()
-    yield server
-    server.stop(allow_tracebacks=True)
-    server.cleanup()
-
-
-@pytest.fixture
-def app_server(_app_server):
-    """A server with the test app, on two workers."""
-    _app_server.mark()
-    return _app_server
 
 
 def url_of(server: ChatServer, path: str) -> str:

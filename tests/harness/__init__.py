@@ -4,6 +4,7 @@ Nothing in here touches a server, a Redis or a database that runs already, and n
 """
 
 from .client import Client, on_each_worker
+from .layers import default_layer
 from .process import Process, free_port
 from .raw import RawFrame, RawSocket, Response
 from .redis import RedisServer
@@ -20,6 +21,7 @@ __all__ = [
     "RedisServer",
     "Response",
     "User",
+    "default_layer",
     "eventually",
     "free_port",
     "on_each_worker",
