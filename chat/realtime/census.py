@@ -71,7 +71,7 @@ class Census:
         try:
             total = await answer
         except (OSError, TimeoutError) as error:
-            self.leave(group)
+            self._forget_one(group)  # it is doubtful by now: what Redis did or did not is written over
             raise LayerUnavailable() from error
         except asyncio.CancelledError:
             self.leave(group)
@@ -147,7 +147,7 @@ class Census:
         if (ups != self._ups or now - self._said > ALIVE_FOR) and self._ups >= 0:
             self._rewrite = 2  # and once more at the next time: a thawed Redis still executes old commands
         self._said, self._ups = now, ups
-        layer.count_workers()
+        layer.look()
         for link in layer.links():
             link.command(*self._alive(layer))
         if self._rewrite:

@@ -20,7 +20,7 @@ from .codes import REASONS, CloseCode
 from .frames import Frame
 
 # After this long without any byte taken, a close frame behind a full buffer is given up. Seconds.
-CLOSE_TIMEOUT = 2.0
+CLOSE_TIMEOUT = 1.0
 
 
 class State(IntEnum):

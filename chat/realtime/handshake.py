@@ -34,6 +34,7 @@ class Handshake:
         """Raises BadRequest for a query that can't be read."""
         found = cls()
         forwarded: list[str] = []
+        proto = b""
         for name, value in scope.get("headers") or ():
             if name == b"host":
                 found.host = value.decode("latin-1")
@@ -43,11 +44,15 @@ class Handshake:
                 found.user_agent = value.decode("latin-1")[:MAX_USER_AGENT]
             elif name == b"x-forwarded-for":
                 forwarded.extend(part.strip() for part in value.decode("latin-1").split(","))
+            elif name == b"x-forwarded-proto":
+                proto = value.rpartition(b",")[2].strip()
         client = scope.get("client")
         found.address = forwarded_address(client[0] if client else None, forwarded)
         found.session_key = session_key_of(scope.get("headers") or [])
         found.query = read_query(scope.get("query_string") or b"")
         found.secure = scope.get("scheme") in ("wss", "https")
+        if getattr(settings, "TRUSTED_PROXIES", 0) and proto == b"https":
+            found.secure = True
         return found
 
     def check_origin(self) -> None:

@@ -91,7 +91,7 @@ class Hub:
         if members is None:
             members = self.groups[group] = {}
             answer = self._subscribing[group] = self.layer.subscribe(group)
-            answer.add_done_callback(lambda _: self._subscribing.pop(group, None))
+            answer.add_done_callback(lambda done: self._subscribed(group, done))
         if connection not in members:
             members[connection] = None
             connection.groups.append(group)
@@ -103,6 +103,11 @@ class Hub:
         except BaseException:
             self.leave(group, connection)
             raise
+
+    def _subscribed(self, group: str, answer: asyncio.Future[None]) -> None:
+        """An answer came; a later subscription of the same group may still wait for its own."""
+        if self._subscribing.get(group) is answer:
+            del self._subscribing[group]
 
     def leave(self, group: str, connection: Connection) -> None:
         """End a membership; the last member's leaving ends the process's subscription."""

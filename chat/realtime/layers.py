@@ -97,8 +97,12 @@ class LoopLayer(RedisPubSubLoopLayer):
     def __init__(
         self, hosts: Any = None, prefix: str = "asgi", channel_layer: Any = None, **kwargs: Any
     ) -> None:
+        addresses = decode_hosts(hosts)
+        # Redis' channels know no database numbers, which is what people keep deployments apart with.
+        database = create_pool(addresses[0]).connection_kwargs.get("db") or 0
+        prefix = f"{prefix}:{database}" if database else prefix
         super().__init__(hosts=[], prefix=prefix, channel_layer=channel_layer, **kwargs)
-        self._shards = [_Shard(host, self, number) for number, host in enumerate(decode_hosts(hosts))]
+        self._shards = [_Shard(host, self, number) for number, host in enumerate(addresses)]
         self.hub: Any = None
         # What to write to a Redis that came back; a census puts itself here.
         self.restore: Callable[[RedisLink], list[tuple[Any, ...]]] = lambda link: []
@@ -137,10 +141,10 @@ class LoopLayer(RedisPubSubLoopLayer):
         link: RedisLink = self._get_shard(self._get_group_channel_name(group)).publisher
         return link
 
-    def count_workers(self) -> None:
-        """Look how many workers are there; a publisher that comes back waits for as many."""
-        group = self._get_group_channel_name(WORKERS)
-        self._get_shard(group).publisher.count_workers()
+    def look(self) -> None:
+        """Once in a while: let each publisher ask what it has to know."""
+        for shard in self._shards:
+            shard.publisher.look()
 
     def links(self) -> list[RedisLink]:
         """One connection a Redis."""

@@ -50,9 +50,14 @@ class PublisherLink(RedisLink):
         """Publish until the deadline, or never; ``done`` gets the number of receivers, or an exception."""
         self.command("EVALSHA", _PUBLISH_ID, 0, channel, message, _EXPIRES, done=done)
 
-    def count_workers(self) -> None:
-        """Ask how many workers are subscribed; remembered for the next reconnect."""
+    def look(self) -> None:
+        """Ask how many workers are subscribed, remembered for the next reconnect, and what time it is."""
         self.command("PUBSUB", "NUMSUB", self.channel, done=self._counted)
+        self.command("TIME", done=self._timed)  # its clock may be set meanwhile
+
+    def _timed(self, answer: Any) -> None:
+        if isinstance(answer, list):
+            self._clock = int(answer[0]) + int(answer[1]) / 1e6 - self.loop.time()
 
     def _counted(self, answer: Any) -> None:
         if isinstance(answer, list):
@@ -75,8 +80,7 @@ class PublisherLink(RedisLink):
 
     async def _prepare(self, connection: Any, again: bool) -> None:
         await self._ask(connection, "SCRIPT", "LOAD", _PUBLISH)
-        seconds, microseconds = await self._ask(connection, "TIME")
-        self._clock = int(seconds) + int(microseconds) / 1e6 - self.loop.time()
+        self._timed(await self._ask(connection, "TIME"))
         limit = self.loop.time() + GRACE
         while again and self.loop.time() < limit:
             answer = await self._ask(connection, "PUBSUB", "NUMSUB", self.channel)
