@@ -1,0 +1,1 @@
+"""An app for the fault tests: handlers that hang, block and fail, and a look inside a worker."""
