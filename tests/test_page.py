@@ -87,6 +87,12 @@ def test_people_come_and_go(server: Server, windows: Windows) -> None:
     ada.reads("#room-count", "2 people here")
     bo.reads("#people-list", "Ada")
     ada.reads("#messages", "Bo joined")
+    twin = windows(server, "Ada").enter("doors")  # another of the same name: a second window, as it may be
+    ada.reads("#room-count", "3 people here")
+    ada.reads("#messages", "Bo and Ada joined")
+    assert twin.people() == ["Ada", "Ada", "Bo"]
+    twin.page.close()
+    ada.reads("#room-count", "2 people here")
     bo.page.close()
     ada.reads("#messages", "Bo left")
     ada.reads("#room-count", "Only you are here")

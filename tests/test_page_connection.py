@@ -109,7 +109,7 @@ def test_it_does_not_come_back_after(
         (426, "upgrade_required", {}, "Trying again"),
         (503, "draining", {"Retry-After": "40"}, "The server is restarting. Trying again in 4"),
         (429, "room_full", {"Retry-After": "40"}, "This room is full. Trying again in 4"),
-        (0, "", {}, "The server can't be reached. Trying again"),
+        (0, "", {}, "The server can’t be reached. Trying again"),
     ],
 )
 def test_after_a_failed_handshake_it_asks_and_waits(

@@ -5,10 +5,12 @@
  * the browser slows down never takes itself for dead.
  */
 export const PING_EVERY = 10_000; // ms
+const FIRST_PING = 500; // ms after the welcome: a page that is still drawing would measure itself
 export const SILENCE_LIMIT = 15_000; // ms without any frame after a ping
 
 export class Heartbeat {
   #timer = null;
+  #first = null;
   #deadline = null;
   #asked = null; // {id, at} of the ping that has no answer yet
   #count = 0;
@@ -22,11 +24,12 @@ export class Heartbeat {
 
   start() {
     this.stop();
-    this.#ask();
+    this.#first = setTimeout(() => this.#ask(), FIRST_PING);
     this.#timer = setInterval(() => this.#ask(), PING_EVERY);
   }
 
   stop() {
+    clearTimeout(this.#first);
     clearInterval(this.#timer);
     clearTimeout(this.#deadline);
     this.#asked = this.#deadline = null;

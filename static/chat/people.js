@@ -14,6 +14,8 @@
 import { Emitter } from "./emitter.js";
 import { displayName } from "./text.js";
 
+const EARLY_LIMIT = 1_000; // changes kept for a list that may never come
+
 export class People extends Emitter {
   #members = new Map(); // connection id → {id, name, user}
   #early = null; // changes since the welcome, until the list is there
@@ -41,14 +43,14 @@ export class People extends Emitter {
   }
 
   /**
-   * @returns {boolean} true when the person came or went, false when only one of several windows did
+   * @returns {boolean} true when the name came or went; false when another connection has it too: a second
+   *   window, or the one that a broken connection left behind until the server noticed
    */
   change(member, online) {
-    this.#early?.push({ member, online });
-    const before = this.#windows(member);
+    if (this.#early?.length < EARLY_LIMIT) this.#early.push({ member, online });
     this.#apply(member, online);
     this.emit("change");
-    return online ? before === 0 : before === 1 || !member.user;
+    return !this.#others(member);
   }
 
   clear() {
@@ -82,9 +84,16 @@ export class People extends Emitter {
     else this.#members.delete(member.id);
   }
 
-  #windows(member) {
-    const key = personKey(member);
-    return [...this.#members.values()].filter((known) => personKey(known) === key).length;
+  /** Whether somebody else, this window's own person apart, goes by the same name. */
+  #others({ id, name, user }) {
+    const called = displayName({ id, name, user });
+    return [...this.#members.values()].some(
+      (known) =>
+        known.id !== id &&
+        (known.id !== this.#self?.id || (user && known.user?.id === user.id)) &&
+        Boolean(known.user) === Boolean(user) &&
+        displayName(known) === called,
+    );
   }
 }
 

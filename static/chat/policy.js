@@ -93,12 +93,16 @@ const WAITS = new Map([
  * @returns {Verdict}
  */
 export function refusalVerdict({ status, error, retryAfter }, now) {
-  if (status === 0) return { retry: true, delay: 0, words: "The server can't be reached.", action: null };
+  if (status === 0) return { retry: true, delay: 0, words: "The server can’t be reached.", action: null };
   if (status === 426) return { retry: true, delay: 0, words: "The connection was lost.", action: null };
   const delay = retryAfterMs(retryAfter, now);
   if (status === 408 || status === 429 || status >= 500) {
     const words = WAITS.get(error?.code) ?? sentence(error?.message) ?? "The server is not ready yet.";
     return { retry: true, delay, words, action: null };
+  }
+  if (status === 403 && error?.code === "forbidden_origin") {
+    // A browser names no origin when it asks its own site: this says nothing about the handshake, which does.
+    return { retry: true, delay: 0, words: "The server refused the connection.", action: null };
   }
   if (REFUSALS.has(status)) {
     const { words, action } = REFUSALS.get(status);

@@ -13,12 +13,14 @@ import { errorWords } from "./policy.js";
 import { byteLength, displayName } from "./text.js";
 import { Timeline } from "./timeline.js";
 
+const FORMER_IDS = 20; // as many are remembered
 const DEFAULT_LIMITS = { max_message_bytes: 65_536 };
 
 export class Session extends Emitter {
   #path;
   #client = null;
   #me = { id: null, name: null, user: null };
+  #formerIds = new Set(); // of this window's earlier connections, which the server may still be seeing off
   #handlers = new Map(
     Object.entries({
       chat: (frame) => this.#chat(frame),
@@ -117,15 +119,18 @@ export class Session extends Emitter {
     this.emit("state", state);
   }
 
-  #system({ data }) {
+  #system({ data, timestamp }) {
     if (data?.event === "welcome") this.#welcome(data);
-    if (data?.event === "members" && Array.isArray(data.members))
+    else if (data?.event === "members" && Array.isArray(data.members)) {
       this.people.list(data.members, Boolean(data.truncated));
-    if (data?.event === "draining")
+    } else if (data?.event === "draining") {
       this.timeline.notice("info", "The server is about to restart. This page will reconnect by itself.");
+    } else if (typeof data?.content === "string")
+      this.timeline.notice("info", data.content, moment(timestamp));
   }
 
   #welcome({ client_id, user, limits }) {
+    this.#formerIds = new Set([...this.#formerIds, this.#me.id].slice(-FORMER_IDS));
     this.#me = { id: client_id, name: this.#me.name, user: user ?? null };
     this.limits = { ...DEFAULT_LIMITS, ...limits };
     this.people.welcome(this.#me);
@@ -160,7 +165,8 @@ export class Session extends Emitter {
     if (from === this.#me.id || !["online", "offline"].includes(data?.status)) return;
     const member = { id: from, name: data.name ?? null, user: user ?? null };
     const personal = this.people.change(member, data.status === "online");
-    if (personal) this.timeline.presence(displayName(member), data.status, moment(timestamp));
+    if (personal && !this.#formerIds.has(from))
+      this.timeline.presence(displayName(member), data.status, moment(timestamp));
   }
 
   #notification({ data, timestamp }) {
