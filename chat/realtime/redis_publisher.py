@@ -44,6 +44,7 @@ class PublisherLink(RedisLink):
         super().__init__(pool, name)
         self.channel = channel
         self.workers = 0  # that were subscribed when last asked
+        self._complained = 0.0  # when last, in the loop's time
         self._clock = 0.0  # Redis' time minus the loop's, in seconds
 
     def publish(self, channel: str, message: bytes, done: Done | None = None) -> None:
@@ -66,7 +67,9 @@ class PublisherLink(RedisLink):
     def _answered(self, answer: Any) -> None:
         """An error of Redis' (out of memory, read-only, ...) is as good as no Redis for who publishes."""
         if isinstance(answer, ResponseError):
-            logger.error("redis %s: %s", self.name, type(answer).__name__)
+            if self.loop.time() - self._complained > 1:
+                self._complained = self.loop.time()
+                logger.error("redis %s: %s", self.name, answer)
             super()._answered(ConnectionError(str(answer)))
             if isinstance(answer, NoScriptError):
                 self.cut()  # somebody flushed the scripts: a new connection loads ours

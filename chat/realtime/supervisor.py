@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import select
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 logger = logging.getLogger("chat.realtime.supervisor")
@@ -20,6 +22,10 @@ logger = logging.getLogger("chat.realtime.supervisor")
 READY_VARIABLE = "CHAT_WORKER_READY_FD"  # in a worker's environment: where to say that it listens
 START_TIMEOUT = 30.0  # seconds for a worker to become ready
 QUICK_DEATH = 3.0  # a worker that lived no longer has a fault that a restart does not mend
+KILL_MARGIN = (
+    0.05  # seconds before the time limit: a worker ends itself at 0.1 before it, if it can run at all
+)
+MAX_OPEN_FILES = 1_048_576  # a socket is a file, and the usual soft limit of 1,024 is soon reached
 MAX_QUICK_DEATHS = 5  # in a row, before the supervisor gives up
 
 
@@ -76,8 +82,17 @@ class Supervisor:
         self._signals: list[int] = []
         self._announced = False
 
+    def _raise_open_files(self) -> None:
+        """As many open files as the system allows; the workers inherit it."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            with suppress(OSError, ValueError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
     def run(self, announce: Any = None) -> int:
         """Supervise until told to stop; returns the exit status. Calls ``announce()`` once all are ready."""
+        self._raise_open_files()
         read_fd, write_fd = os.pipe()
         os.set_blocking(write_fd, False)
         os.set_blocking(read_fd, False)
@@ -176,7 +191,7 @@ class Supervisor:
         for worker in everyone:
             if not worker.exited():
                 worker.process.terminate()
-        limit = time.monotonic() + self.stop_timeout + 0.5
+        limit = time.monotonic() + self.stop_timeout - KILL_MARGIN
         while not all([worker.exited() for worker in everyone]):  # noqa: C419 (each has to be asked)
             if time.monotonic() > limit:
                 for worker in everyone:
