@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.harness import ChatServer, Client, RawSocket, eventually, on_each_worker
+from tests.harness import ChatServer, Client, RawSocket, all_heard, eventually, on_each_worker
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +29,7 @@ async def test_the_others_are_told_who_comes_and_goes(server, connect, room):
     for client in there:
         frame = await client.expect(type="presence", from_=guest.id)
         assert frame["data"] == {"status": "offline"}
+    await all_heard(server, *there)
     for client in there:
         await client.nothing(type="presence", from_=guest.id)
 
@@ -37,6 +38,7 @@ async def test_nobody_is_told_of_itself(server, connect, room):
     """Whoever comes gets no presence of its own."""
     await connect(server.ws(room))
     guest = await connect(server.ws(room))
+    await all_heard(server, guest)
     assert await guest.all(type="presence") == []
 
 
@@ -68,6 +70,7 @@ async def test_other_rooms_and_the_global_endpoint_hear_of_nobody(server, connec
     second = await connect(server.ws())
     await guest.close()
     await second.close()
+    await all_heard(server, other, glob)
     for client in (other, glob):
         assert [frame for frame in await client.all(type="presence") if frame["from"] == guest.id] == []
         assert [frame for frame in await client.all(type="presence") if frame["from"] == second.id] == []
@@ -80,6 +83,7 @@ async def test_a_refused_guest_was_never_here(server, connect, room):
     response = await raw.handshake(f"/api/chat-api/ws/{room}", Origin="https://evil.example")
     await raw.close()
     assert response.status == 403
+    await all_heard(server, ada)
     await ada.nothing(type="presence")
 
 
@@ -209,26 +213,30 @@ async def test_presence_ends_at_the_limit(start_server, connect, redis, room):
     for client in members:
         await client.expect(type="presence", from_=third.id)
     fourth = await connect(server.ws(room))
+    await all_heard(server, *members, third)
     for client in (*members, third):
         await client.nothing(type="presence", from_=fourth.id)
     server.change_settings(presence_limit=0)
-    await _in_force(server, connect, announced=1)
+    await _in_force(server, connect, announced=0)
     fifth = await connect(server.ws(room + "-0"))
     sixth = await connect(server.ws(room + "-0"))
     await sixth.close()
+    await all_heard(server, fifth)
     assert await fifth.all(type="presence") == []
 
 
 async def _in_force(server: ChatServer, connect, announced: int) -> None:
-    """Wait until every worker announces only up to so many members: seen from a guest a worker."""
+    """Wait until no worker announces a guest beyond the first ``announced`` members of a room."""
 
     async def seen() -> bool:
-        name = f"probe-{announced}"
-        first = await connect(server.ws(name))
-        rest = [await connect(server.ws(name)) for _ in range(9)]
-        heard = await first.all(type="presence", data={"status": "online"})
-        for client in (first, *rest):
+        url = server.ws(f"probe-{announced}")
+        first = await connect(url)
+        more = [await connect(url) for _ in range(announced)]
+        guests = await on_each_worker(server, lambda: connect(url))
+        await all_heard(server, first)
+        heard = {frame["from"] for frame in await first.all(type="presence", data={"status": "online"})}
+        for client in (first, *more, *guests):
             await client.close()
-        return len(heard) <= announced - 1
+        return heard.isdisjoint(guest.id for guest in guests)
 
     await eventually(seen, "the presence limit")

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from tests.harness import Client, on_each_worker
+from tests.harness import Client, all_heard, on_each_worker
 
 
 @pytest.fixture
@@ -18,15 +18,19 @@ def in_room(server, connect, room):
     return join
 
 
-async def test_a_message_reaches_everyone_in_the_room_on_every_worker(in_room):
+async def test_a_message_reaches_everyone_in_the_room_on_every_worker(server, in_room, room):
     """Sender and the others of a room get a chat message once each, whichever worker has them."""
     clients = await in_room()
     for number, sender in enumerate(clients):
         await sender.send_chat(f"from {number}")
         for client in clients:
             await client.expect(type="chat", from_=sender.id, data={"content": f"from {number}"})
+    await all_heard(server, *clients)
     for client in clients:
-        assert len(await client.all(type="chat")) == len(clients)
+        assert (
+            len([frame for frame in client.received if frame["room"] == room and "content" in frame["data"]])
+            == 2
+        )
 
 
 async def test_one_process_needs_no_redis(memory_server, connect, room):
@@ -51,8 +55,9 @@ async def test_rooms_are_isolated(server, connect, room):
     for member in members:
         await member.send_chat("in here")
         await member.expect(type="chat", from_=member.id)
+    await all_heard(server, *listeners)
     for listener in listeners:
-        assert [frame for frame in await listener.all() if frame["room"] == room] == []
+        assert [frame for frame in listener.received if frame["room"] == room] == []
 
 
 async def test_path_and_query_lead_to_the_same_room(server, connect, room):
@@ -73,6 +78,8 @@ async def test_a_global_message_reaches_everybody_on_every_worker(server, connec
     await speakers[0].send_chat(content)
     for client in (*speakers, *members):
         await client.expect(type="chat", room=None, from_=speakers[0].id, data={"content": content})
+    await all_heard(server, *speakers, *members)
+    for client in (*speakers, *members):
         assert len(await client.all(type="chat", data={"content": content})) == 1
 
 

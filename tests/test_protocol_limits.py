@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.harness import wait_until
+from tests.harness import all_heard, wait_until
 from tests.harness.raw import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, RawSocket, header
 
 LARGEST = 65_536
@@ -66,6 +66,7 @@ async def test_one_byte_more_closes_with_1009(server, connect, room, filler):
     ada, bob = await connect(server.ws(room)), await connect(server.ws(room))
     await ada.send(chat_of(LARGEST + 1, filler).decode())
     assert (await ada.closed())[0] == 1009
+    await all_heard(server, bob)
     await bob.nothing(type="chat")
 
 
@@ -93,6 +94,7 @@ async def test_one_byte_more_in_fragments_closes_with_1009(server, connect, room
     payload = chat_of(LARGEST + 1) if sum(sizes) == LARGEST + 1 else b"x" * sum(sizes)
     await send_fragments(raw, payload, sizes)
     assert await raw.expect_close() == 1009
+    await all_heard(server, bob)
     await bob.nothing(type="chat")
     await raw.close()
 

@@ -8,7 +8,7 @@ import urllib.parse
 import pytest
 
 from chat.realtime import LayerUnavailable, broadcast_all, send_to_connection
-from tests.harness import ChatServer, on_each_worker
+from tests.harness import ChatServer, all_heard, on_each_worker
 
 DATA = {"text": "ü", "n": 1}
 EVERYWHERE = ("sync", "async", "shell")
@@ -48,6 +48,7 @@ async def test_to_a_room(app_server, connect, room, where):
         frame = await client.expect(type="notification")
         assert (frame["id"], frame["room"], frame["from"], frame["data"]) == (receipt["id"], room, None, DATA)
         assert "user" not in frame
+    await all_heard(app_server, other)
     await other.nothing(type="notification")
 
 
@@ -75,6 +76,7 @@ async def test_to_a_user(app_server, connect, room, where):
     assert receipt["workers"] == 2
     for client in hers:
         await client.expect(type="notification", id=receipt["id"], data=DATA)
+    await all_heard(app_server, *others)
     for client in others:
         await client.nothing(type="notification")
 
@@ -87,6 +89,7 @@ async def test_to_one_connection(app_server, connect, room, where):
         receipt = publish(app_server, where, "send_to_connection", client.id, "notification", DATA)
         assert receipt["workers"] == 1
         await client.expect(type="notification", id=receipt["id"])
+    await all_heard(app_server, *clients)
     for client in clients:
         assert len(await client.all(type="notification")) == 1
 
@@ -187,6 +190,7 @@ async def test_some_may_be_left_out_and_a_sender_named(app_server, connect, room
         user=user,
     )
     await bob.expect(type="chat", from_="robot-1", user=user)
+    await all_heard(app_server, ada)
     await ada.nothing(type="chat")
 
 

@@ -3,7 +3,7 @@
 Nothing in here touches a server, a Redis or a database that runs already, and nothing leaves this machine.
 """
 
-from .client import Client, on_each_worker
+from .client import Client, all_heard, on_each_worker
 from .layers import default_layer
 from .process import Process, free_port
 from .raw import RawFrame, RawSocket, Response
@@ -21,6 +21,7 @@ __all__ = [
     "RedisServer",
     "Response",
     "User",
+    "all_heard",
     "default_layer",
     "eventually",
     "free_port",

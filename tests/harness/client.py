@@ -105,7 +105,11 @@ class Client:
                 ) from None
 
     async def nothing(self, **matches: Any) -> None:
-        """Prove that no unread frame matches, up to now: a ping's answer comes after all that was before."""
+        """Prove that no unread frame matches, up to now: a ping's answer comes after all that was before.
+
+        That is what this client's worker has heard. For what another worker may have sent, await
+        ``all_heard`` first.
+        """
         await self.round_trip()
         found = [frame for frame in self._unread if _matches(frame, matches)]
         assert not found, f"came, and should not have: {found}"
@@ -194,6 +198,16 @@ async def on_each_worker(
         for client in spare:
             await client.close()
     raise AssertionError(f"{attempts} connections reached only {len(found)} of {server.worker_count} workers")
+
+
+async def all_heard(server: ChatServer, *clients: Client) -> None:
+    """Wait until these clients have all that was published so far: a global message comes after it."""
+    speaker = await Client.connect(server.ws())
+    content = f"all-heard-{next(_numbers)}-{speaker.id}"
+    await speaker.send_chat(content)
+    for client in (speaker, *clients):
+        await client.expect(type="chat", room=None, data={"content": content})
+    await speaker.close()
 
 
 def _matches(frame: Any, wanted: dict[str, Any]) -> bool:
