@@ -1,10 +1,12 @@
-"""Which pages may open a socket: origins compared by scheme, host and port."""
+"""What a handshake's request says: origins compared part by part, addresses, queries, cookies."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat.realtime.errors import Forbidden
+from chat.realtime.auth import session_key_of
+from chat.realtime.errors import BadRequest, Forbidden
+from chat.realtime.handshake import forwarded_address, read_query
 from chat.realtime.origin import check_origin, normalize
 
 
@@ -140,3 +142,54 @@ def test_two_origins_are_one_too_many():
 def test_any_header_is_an_answer(origins, host, secure, cookie):
     """Whatever the headers hold, the answer is yes or Forbidden."""
     allowed(*origins, host=host, secure=secure, cookie=cookie)
+
+
+# --- the rest of a handshake's request ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("trusted", "forwarded", "address"),
+    [
+        (0, [], "10.0.0.1"),
+        (0, ["203.0.113.9"], "10.0.0.1"),
+        (1, [], "10.0.0.1"),
+        (1, ["203.0.113.9"], "203.0.113.9"),
+        (1, ["198.51.100.1", "203.0.113.9"], "203.0.113.9"),
+        (2, ["6.6.6.6", "203.0.113.9", "10.0.0.2"], "203.0.113.9"),
+        (2, ["203.0.113.9"], "10.0.0.1"),
+        (1, ["x" * 1000], "x" * 64),
+    ],
+)
+def test_the_address_is_what_a_trusted_proxy_wrote(settings, trusted, forwarded, address):
+    """X-Forwarded-For counts from the right, as far as proxies are trusted; a client's own words never do."""
+    settings.TRUSTED_PROXIES = trusted
+    assert forwarded_address("10.0.0.1", forwarded) == address
+
+
+@given(st.binary(max_size=200))
+def test_any_query_is_read_or_refused(raw):
+    """Whatever stands behind the question mark: a dictionary of texts, or 400."""
+    try:
+        found = read_query(raw)
+    except BadRequest:
+        return
+    assert all(isinstance(part, str) for pair in found.items() for part in pair)
+
+
+@given(st.lists(st.binary(max_size=100), max_size=3))
+def test_any_cookie_is_a_session_or_none(values):
+    """Whatever the Cookie headers hold, there is a key or there is none."""
+    key = session_key_of([(b"cookie", value) for value in values])
+    assert key is None or (isinstance(key, str) and key)
+
+
+def test_a_session_is_found_among_all_cookies():
+    """In any place, in any of several headers, beside cookies that are none."""
+    for headers in (
+        [(b"cookie", b"sessionid=abc")],
+        [(b"cookie", b"a=1; sessionid=abc; b=2")],
+        [(b"cookie", b"a=1"), (b"cookie", b"sessionid=abc")],
+        [(b"cookie", b'json={"a":[1,2]}; na[me]=x; broken; sessionid=abc; =; ;')],
+        [(b"host", b"x"), (b"cookie", b'quoted="a;b"; sessionid=abc')],
+    ):
+        assert session_key_of(headers) == "abc", headers
