@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -55,6 +56,7 @@ def _line_up(names: Sequence[str], workers: Sequence[int], missing: dict[str, st
 
 def main(arguments: list[str]) -> int:
     """Runs what was asked for; 0: every sample was valid, 1: one was not, 2: nothing could be run."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
     parser = _parser()
     options = parser.parse_args(arguments)
     plan = QUICK if options.quick else FULL

@@ -13,6 +13,10 @@ from .machine import Machine
 from .metrics import METRICS, TARGETS, Metric, Target
 from .workloads import Plan, Values
 
+NOISY = 0.1
+"""Cores that a quiet machine's housekeeping stays below."""
+QUIETEST = 3
+"""Repetitions that a median is made of."""
 TITLES = {"plain": "plain Channels", "socketio": "Socket.IO", "ours": "this project"}
 
 
@@ -47,12 +51,13 @@ class Results:
         return sorted(found, key=lambda name: ("-" in name, order.index(name.partition("-")[0])))
 
     def all(self, server: str, metric: str) -> list[float]:
-        """The values of one metric, one for each repetition that was valid."""
-        return [s.values[metric] for s in self.samples if s.server == server and metric in s.values]
+        """The values of one metric, one for each repetition that was valid, the quietest first."""
+        found = [s for s in self.samples if s.server == server and metric in s.values]
+        return [s.values[metric] for s in sorted(found, key=lambda s: s.noise)]
 
     def median(self, server: str, metric: str) -> float | None:
-        """The middle one of them."""
-        values = self.all(server, metric)
+        """The middle one of those that other processes disturbed least."""
+        values = self.all(server, metric)[:QUIETEST]
         return statistics.median(values) if values else None
 
     def ratio(self, target: Target) -> float | None:
@@ -96,8 +101,9 @@ def markdown(results: Results) -> str:
         f"- Measured {machine.date} at commit {machine.commit} with `{machine.command}`.",
         f"- Machine: {machine.cores} cores of {machine.cpu}, {machine.memory_gib} GiB, {machine.system}.",
         f"- {machine.python}, Node {machine.node or 'missing'}, Redis {machine.redis_server}; {libraries}.",
-        f"- Medians of {results.plan.repetitions} repetition(s), the servers taking turns; in brackets the "
-        "lowest and the highest. [benchmarks/README.md](../README.md) says how it is measured.",
+        f"- Repetitions: {results.plan.repetitions}, the servers taking turns. Each figure is the median of "
+        f"the {QUIETEST} that the machine's other work disturbed least; in brackets the lowest and the "
+        "highest of all. [benchmarks/README.md](../README.md) says how it is measured.",
         "",
         *_table(results),
         "",
@@ -128,9 +134,10 @@ def _numbers(plan: Plan) -> dict[str, str]:
 
 def _cell(results: Results, server: str, metric: Metric) -> str:
     values = results.all(server, metric.key)
-    if not values:
+    median = results.median(server, metric.key)
+    if median is None:
         return ""
-    text = f"{_number(statistics.median(values), metric)}{metric.unit and ' '}{metric.unit}"
+    text = f"{_number(median, metric)}{metric.unit and ' '}{metric.unit}"
     if len(values) > 1:
         text += f" ({_number(min(values), metric)} to {_number(max(values), metric)})"
     return text
@@ -171,10 +178,11 @@ def _invalid(results: Results) -> list[str]:
 
 def _noise(results: Results) -> str:
     shares = [sample.noise for sample in results.samples if not sample.problem] or [0.0]
-    return (
-        f"Other processes of the machine used {statistics.median(shares):.2f} of a core meanwhile (median), "
-        f"at most {max(shares):.2f}."
-    )
+    usual = statistics.median(shares)
+    line = f"Other processes of the machine used {usual:.2f} of a core (median), at most {max(shares):.2f}."
+    if usual > NOISY:
+        line += " **Too much to rely on latencies and throughput; CPU and memory hold.**"
+    return line
 
 
 def store(results: Results, directory: Path, name: str) -> Sequence[Path]:

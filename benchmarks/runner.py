@@ -14,13 +14,11 @@ from pathlib import Path
 
 from .peers import RAISED_LIMIT, STOCK_LIMIT, Peer, Place, Running, environment
 from .processes import Process, StartError, cpu_seconds, free_port, machine_cpu_seconds, raise_file_limit
-from .report import Results, Sample
+from .report import NOISY, Results, Sample
 from .sockets import SwarmError
 from .workloads import Invalid, Plan, Workload
 
 SPARE_FILES = 500
-NOISY = 0.1
-"""Of a core: more than a quiet machine's housekeeping."""
 QUIET_SECONDS, QUIET_LOOK = 10.0, 0.25
 WORKERS_COMPARED = ("fanout", "small")
 """The workloads that servers with more than one worker are given."""
