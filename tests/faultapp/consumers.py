@@ -19,6 +19,10 @@ class FaultConsumer(RealtimeConsumer):
 
     auth = "none"
 
+    async def connected(self) -> None:
+        """Says what a harness client waits for."""
+        await self.reply("system", {"event": "welcome", "client_id": self.connection.id})
+
     async def disconnect(self, code: int) -> None:
         await asyncio.sleep(float(self.handshake.query.get("linger", 0)))
 
