@@ -2,10 +2,14 @@
 
 import asyncio
 import json
+import re
 
 import pytest
 
+from chat.api import errors
+from chat.api.urls import urlpatterns
 from tests.harness import eventually, on_each_worker, wait_until
+from tests.harness.process import ROOT
 from tests.operator_support import API, Caller, new_user
 
 STAFF_CALLS = [
@@ -449,6 +453,36 @@ class TestOtherCalls:
         """Anything else under the API is 404 in the API's own shape."""
         answer = anyone(method, path)
         assert (answer.status, answer.error["code"]) == (404, "not_found")
+
+
+class TestDocs:
+    """docs/operating.md says what the API does."""
+
+    @pytest.fixture
+    def page(self) -> str:
+        return (ROOT / "docs" / "operating.md").read_text()
+
+    async def test_every_key(self, server, staff, room, connect, page):
+        """Each key of a worker, of the totals and of a connection is explained."""
+        await connect(server.ws(room))
+        stats = staff("GET", "ws/stats").json
+        connection = staff("GET", f"connections?room={room}").json["connections"][0]
+        keys = {*stats["workers"][0], *stats["totals"], *connection, *stats["workers"][0]["rates"]}
+        assert [key for key in keys if f"`{key}`" not in page] == []
+
+    def test_every_path(self, page):
+        """Each path is named."""
+        paths = {pattern.name: pattern.pattern.regex.pattern for pattern in urlpatterns}
+        del paths["nothing"]
+        for path in paths.values():
+            named = re.sub(r"\(\?P<(\w+)>[^)]*\)", r"{\1}", path.removeprefix("^").removesuffix(r"/?\Z"))
+            assert named.replace("{connection}", "{id}") in page
+
+    def test_every_code(self, page):
+        """Each code of a refusal is named."""
+        ours = [errors.InvalidRoom, errors.TooLarge, errors.Unavailable, errors.Draining]
+        for code in [*errors.CODES.values(), *(error.default_code for error in ours)]:
+            assert f"`{code}`" in page
 
 
 class TestInMemory:

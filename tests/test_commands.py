@@ -46,6 +46,11 @@ def complaint(server: ChatServer, *arguments: str, **env: str) -> str:
     return done.stderr
 
 
+def environment_of(server: ChatServer, **env: str) -> dict[str, str]:
+    """An operator's: the server's, without the interpreter's development mode, which makes words of its own."""
+    return {**server.environment, "PYTHONDEVMODE": "", "CHAT_SERVER_URL": server.origin, **env}
+
+
 def complaints(server: ChatServer, **env: str) -> list[str]:
     """What each of the commands says where it fails."""
     with ThreadPoolExecutor(len(COMMANDS)) as pool:
@@ -56,7 +61,7 @@ def _run(server: ChatServer, arguments, env) -> subprocess.CompletedProcess[str]
     return subprocess.run(
         [sys.executable, "manage.py", *arguments],
         cwd=ROOT,
-        env={**server.environment, "CHAT_SERVER_URL": server.origin, **env},
+        env=environment_of(server, **env),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -101,7 +106,7 @@ class TestStats:
         with subprocess.Popen(
             [sys.executable, "manage.py", "chat_stats", "--watch", "0.1", "--json"],
             cwd=ROOT,
-            env=server.environment,
+            env=environment_of(server),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -121,7 +126,7 @@ class TestStats:
             subprocess.Popen(
                 [sys.executable, "manage.py", "chat_stats", "--watch", "0.1"],
                 cwd=ROOT,
-                env=server.environment,
+                env=environment_of(server),
                 stdout=file,
                 stderr=subprocess.STDOUT,
             ) as process,
@@ -387,7 +392,7 @@ def in_terminal(server: ChatServer, answer: str) -> tuple[str, int]:
         with subprocess.Popen(
             [sys.executable, "manage.py", "chat_close", "--all"],
             cwd=ROOT,
-            env={**server.environment, "CHAT_SERVER_URL": server.origin},
+            env=environment_of(server),
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,

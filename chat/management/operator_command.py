@@ -16,9 +16,13 @@ from chat.validators import validate_room_name
 
 T = TypeVar("T")
 
-NO_WORKER = "No worker is running: Redis answers, but nobody else does. Start one: manage.py serve"
+NO_WORKER = (
+    "No worker is running: Redis answers, but nobody else does. Start one (manage.py serve) with the same "
+    "REDIS_URL, database number included."
+)
 NO_LAYER = (
-    "Redis can't be reached. Start it, or set REDIS_URL to where it is; the workers must use the same one."
+    "Redis can't be reached. Start it, or set REDIS_URL to where it is: the workers' own, "
+    "database number included."
 )
 
 
