@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
+from django.core.management import CommandError, call_command
 
 from chat.management import output
 from tests.harness import ChatServer, RedisServer, on_each_worker, wait_until
@@ -47,7 +48,7 @@ def complaint(server: ChatServer, *arguments: str, **env: str) -> str:
 
 
 def environment_of(server: ChatServer, **env: str) -> dict[str, str]:
-    """An operator's: the server's, without the interpreter's development mode, which makes words of its own."""
+    """An operator's: the server's, but for the interpreter's development mode, which has words of its own."""
     return {**server.environment, "PYTHONDEVMODE": "", "CHAT_SERVER_URL": server.origin, **env}
 
 
@@ -140,11 +141,6 @@ class TestStats:
             process.send_signal(signal.SIGINT)
             assert process.wait(10) == 0
 
-    @pytest.mark.parametrize("seconds", ["0", "-1", "x", "1e9", "nan"])
-    def test_bad_seconds(self, server, seconds):
-        """`--watch` takes a sensible number of seconds."""
-        assert _run(server, ["chat_stats", f"--watch={seconds}"], {}).returncode == 2
-
 
 class TestLists:
     async def test_rooms(self, any_server, room, connect):
@@ -235,23 +231,6 @@ class TestClose:
         await connect(server.ws())
         assert "Closed 1 " in await arun(server, "chat_close", "--all", "--yes")
 
-    @pytest.mark.parametrize(
-        "arguments",
-        [[], ["--all", "--room", "a"], ["--room", "a b"], ["--user", "a", "--connection", "b"]],
-    )
-    def test_one_target(self, server, arguments):
-        """Exactly one target, and a valid one; else nothing is done."""
-        assert _run(server, ["chat_close", *arguments], {}).returncode == 2
-
-    @pytest.mark.parametrize("arguments", [["--room", ""], ["--user", ""], ["--connection", ""]])
-    def test_an_empty_target(self, server, arguments):
-        """An empty target (an unset variable of a script) closes nobody."""
-        assert _run(server, ["chat_close", *arguments], {}).returncode in (1, 2)
-
-    def test_a_long_reason(self, server):
-        """A reason has to fit a close frame."""
-        assert "120 bytes" in complaint(server, "chat_close", "--room", "a", "--reason", "x" * 121)
-
 
 class TestBroadcast:
     async def test_words(self, any_server, room, connect):
@@ -277,21 +256,72 @@ class TestBroadcast:
         said = await arun(server, "chat_broadcast", "--room", room, "hello")
         assert said == f"Nobody is in room {room}: nobody received it.\n"
 
+
+class TestArguments:
+    """What a command can't do, it says before it asks any worker."""
+
+    @pytest.fixture(autouse=True)
+    def nobody(self, monkeypatch):
+        """Should one ask all the same, nobody is there."""
+        monkeypatch.setenv("CHAT_SERVER_URL", "http://127.0.0.1:1")
+
+    def said(self, *arguments: str) -> str:
+        with pytest.raises(CommandError) as caught:
+            call_command(*arguments)
+        assert "No server answers" not in str(caught.value)
+        return str(caught.value)
+
+    @pytest.mark.parametrize("seconds", ["0", "-1", "x", "1e9", "nan"])
+    def test_watch(self, seconds):
+        """`--watch` takes a sensible number of seconds."""
+        assert "from 0.1 to 3600" in self.said("chat_stats", f"--watch={seconds}")
+
+    @pytest.mark.parametrize("limit", ["0", "-1", "x", "1.5"])
+    def test_limit(self, limit):
+        """`--limit` takes a whole number."""
+        assert "whole number" in self.said("chat_rooms", f"--limit={limit}")
+
+    @pytest.mark.parametrize("command", ["chat_connections", "chat_close", "chat_broadcast"])
+    def test_room(self, command):
+        """A room has to have a room's name."""
+        assert "A room's name has" in self.said(command, "--room=a b")
+
+    @pytest.mark.parametrize("arguments", [[], ["--all", "--room=a"], ["--user=a", "--connection=b"]])
+    def test_one_target(self, arguments):
+        """What to close is named exactly once."""
+        assert re.search("--(room|connection)", self.said("chat_close", *arguments))
+
+    @pytest.mark.parametrize("target", ["--room=", "--user=", "--connection="])
+    def test_an_empty_target(self, target):
+        """An empty target (an unset variable of a script) closes nobody."""
+        self.said("chat_close", target)
+
+    def test_a_long_reason(self):
+        """A reason has to fit a close frame."""
+        assert "120 bytes" in self.said("chat_close", "--room=a", "--reason", "x" * 121)
+
     @pytest.mark.parametrize(
-        "arguments",
+        ("arguments", "words"),
         [
-            [],
-            ["words", "--data", "{}"],
-            [" "],
-            ["--data", "{"],
-            ["--data", "[1]"],
-            ["--data", '{"x": NaN}'],
-            ["x" * 65_537],
+            ([], "Give the message's words"),
+            (["words", "--data={}"], "Give the message's words"),
+            ([" "], "empty"),
+            (["--data={"], "not valid JSON"),
+            (["--data=[1]"], "a JSON object"),
+            (['--data={"x": NaN}'], "not valid JSON"),
+            (["x" * 65_537], "65,536 bytes"),
+            (["x", "--type=chat"], "invalid choice"),
         ],
     )
-    def test_bad_messages(self, server, arguments):
-        """What can't be sent is refused before anything is."""
-        complaint(server, "chat_broadcast", *arguments)
+    def test_messages(self, arguments, words):
+        """What can't be sent is refused in words."""
+        assert words in self.said("chat_broadcast", *arguments)
+
+    @pytest.mark.parametrize("url", ["ftp://127.0.0.1", "127.0.0.1:8000", "http://", "http://[", "file:///x"])
+    def test_server_url(self, monkeypatch, url):
+        """A bad CHAT_SERVER_URL is named."""
+        monkeypatch.setenv("CHAT_SERVER_URL", url)
+        assert "CHAT_SERVER_URL must be a URL" in self.said("chat_stats")
 
 
 @pytest.fixture(scope="module")
@@ -334,12 +364,6 @@ class TestNobodyToAsk:
         """A server with another SECRET_KEY refuses, and the command says why."""
         said = complaint(memory_server, "chat_stats", SECRET_KEY="x" * 50)
         assert "SECRET_KEY" in said
-
-    @pytest.mark.parametrize("url", ["ftp://127.0.0.1", "127.0.0.1:8000", "http://", "http://[", "file:///x"])
-    def test_a_bad_url(self, stopped, url):
-        """A bad CHAT_SERVER_URL is named."""
-        said = complaint(stopped, "chat_stats", REDIS_URL="memory://", CHAT_SERVER_URL=url)
-        assert "CHAT_SERVER_URL must be a URL" in said
 
 
 class TestOutput:

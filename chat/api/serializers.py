@@ -50,7 +50,10 @@ class BroadcastSerializer(StrictSerializer):
 
     room = RoomField(required=False, allow_null=True, default=None)
     type = serializers.ChoiceField(choices=["notification", "system"])
-    data = serializers.DictField()  # type: ignore[assignment]  # REST framework sets declared fields apart
+    # REST framework sets declared fields apart, so that this one does not hide Serializer.data.
+    data = serializers.DictField(  # type: ignore[assignment]
+        error_messages={"not_a_dict": "Must be a JSON object."}
+    )
 
     def validate_data(self, data: dict[str, Any]) -> dict[str, Any]:
         """As large and as deep as a client's message may be, and readable by every client."""
