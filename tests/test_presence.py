@@ -207,7 +207,7 @@ async def test_presence_ends_at_the_limit(start_server, connect, redis, room):
     """Up to `presence_limit` members, over all workers, are announced; no one above it; with 0 nobody."""
     server = start_server(redis.url, workers=2)
     server.change_settings(presence_limit=3)
-    await _in_force(server, connect, announced=3)
+    await _in_force(server, connect, limit=3)
     members = await on_each_worker(server, lambda: connect(server.ws(room)))
     third = await connect(server.ws(room))
     for client in members:
@@ -217,7 +217,7 @@ async def test_presence_ends_at_the_limit(start_server, connect, redis, room):
     for client in (*members, third):
         await client.nothing(type="presence", from_=fourth.id)
     server.change_settings(presence_limit=0)
-    await _in_force(server, connect, announced=0)
+    await _in_force(server, connect, limit=0)
     fifth = await connect(server.ws(room + "-0"))
     sixth = await connect(server.ws(room + "-0"))
     await sixth.close()
@@ -225,18 +225,23 @@ async def test_presence_ends_at_the_limit(start_server, connect, redis, room):
     assert await fifth.all(type="presence") == []
 
 
-async def _in_force(server: ChatServer, connect, announced: int) -> None:
-    """Wait until no worker announces a guest beyond the first ``announced`` members of a room."""
+async def _in_force(server: ChatServer, connect, limit: int) -> None:
+    """Wait until no worker announces a guest beyond the first ``limit`` members of a room."""
 
-    async def seen() -> bool:
-        url = server.ws(f"probe-{announced}")
-        first = await connect(url)
-        more = [await connect(url) for _ in range(announced)]
-        guests = await on_each_worker(server, lambda: connect(url))
-        await all_heard(server, first)
-        heard = {frame["from"] for frame in await first.all(type="presence", data={"status": "online"})}
-        for client in (first, *more, *guests):
+    async def announces(room: str) -> tuple[str, bool]:
+        members = [await connect(server.ws(room)) for _ in range(max(limit, 1))]
+        guest = await connect(server.ws(room))
+        await all_heard(server, members[0])
+        heard = await members[0].all(type="presence", from_=guest.id)
+        for client in (*members, guest):
             await client.close()
-        return heard.isdisjoint(guest.id for guest in guests)
+        return guest.worker, bool(heard)
 
-    await eventually(seen, "the presence limit")
+    async def nobody_does() -> bool:
+        found: dict[str, bool] = {}
+        while len(found) < server.worker_count:
+            worker, announced = await announces(f"probe-{limit}")
+            found[worker] = announced
+        return not any(found.values())
+
+    await eventually(nobody_does, "the presence limit", 10)

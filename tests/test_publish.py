@@ -8,7 +8,7 @@ import urllib.parse
 import pytest
 
 from chat.realtime import LayerUnavailable, broadcast_all, send_to_connection
-from tests.harness import ChatServer, all_heard, on_each_worker
+from tests.harness import ChatServer, all_heard, eventually, on_each_worker
 
 DATA = {"text": "ü", "n": 1}
 EVERYWHERE = ("sync", "async", "shell")
@@ -239,8 +239,9 @@ def test_without_a_server_the_memory_layer_says_so():
 
 @pytest.mark.parametrize("fault", ["killed", "frozen"])
 async def test_without_redis_publishing_fails_in_time(own_redis, start_server, fault):
-    """Redis gone or frozen: LayerUnavailable within the deadline (3 s and a margin), and soon well again."""
-    server = start_server(own_redis.url, settings="tests.settings")
+    """Redis gone or frozen: LayerUnavailable within the deadline (and a margin), and soon well again."""
+    deadline = {"FAULT_CONFIG": '{"redis_timeout": 0.5}'}
+    server = start_server(own_redis.url, settings="tests.fault_settings", env=deadline)
     publish(server, "shell", "broadcast_all", "x", 1)
     if fault == "killed":
         own_redis.kill()
@@ -249,9 +250,16 @@ async def test_without_redis_publishing_fails_in_time(own_redis, start_server, f
     began = time.monotonic()
     with pytest.raises(RuntimeError, match="LayerUnavailable"):
         publish(server, "shell", "broadcast_all", "x", 1)
-    assert time.monotonic() - began < 6
+    assert time.monotonic() - began < 5
     if fault == "killed":
         own_redis.start()
     else:
         own_redis.thaw()
-    assert publish(server, "shell", "broadcast_all", "x", 1)["workers"] >= 0
+
+    def works() -> bool:
+        try:
+            return publish(server, "shell", "broadcast_all", "x", 1)["workers"] >= 0
+        except RuntimeError:
+            return False
+
+    await eventually(works, "publishing again")
