@@ -124,6 +124,7 @@ class ChatConsumer(RealtimeConsumer):
             "limits": {
                 "max_message_bytes": settings.max_message_bytes,
                 "send_buffer": settings.send_buffer,
+                "presence_limit": live.policy().presence_limit,
             },
             "heartbeat": {
                 "interval": settings.heartbeat_interval,

@@ -39,6 +39,7 @@ class Transport(Protocol):
     def attach(self, connection: Connection) -> None: ...
     def write_frame(self, frame: Frame) -> None: ...
     def write_frames(self, frames: list[Frame]) -> None: ...
+    def write_rest(self, data: bytes) -> None: ...
     def close_now(self, code: int, reason: str, give_up_after: float | None = None) -> None: ...
 
 
@@ -65,12 +66,12 @@ class Connection:
         "messages_out",
         "metadata",
         "room",
+        "send_bytes",
         "session_key",
         "state",
         "transport",
         "user",
         "user_agent",
-        "write",
     )
 
     def __init__(self, ident: str, hub: Any, transport: Transport) -> None:
@@ -78,10 +79,11 @@ class Connection:
         self.hub = hub
         self.transport = transport
         self.state = State.CONNECTING
-        # While ``clear``, whoever has a frame's bytes may hand them to ``write`` directly: the socket is open
-        # and takes them, and nothing waits before them. Set where the transport can write bytes at all.
+        # While ``clear``, the socket is open, and nothing waits for it to take more: who has a frame's bytes
+        # may give them to ``send_bytes``, the socket's own send, and what it leaves to the transport's
+        # ``write_rest``. None where there is no plain socket below.
         self.clear = False
-        self.write: Callable[[bytes], None] | None = None
+        self.send_bytes: Callable[[bytes], int] | None = None
         self.consumer: Any = None
         self.user: dict[str, Any] | None = None  # {"id", "username"} or None
         self.session_key: str | None = None
@@ -153,7 +155,7 @@ class Connection:
 
     def _look(self) -> None:
         self.clear = (
-            self.write is not None
+            self.send_bytes is not None
             and self.state is State.OPEN
             and self._backlog is None
             and self.transport.ready

@@ -36,7 +36,9 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
     async def admit(self) -> None:
         """Decide about the request in ``self.scope``. Raises Refused."""
         self.handshake = Handshake.of(self.scope)
-        self.handshake.check_origin()
+        if self.scope["type"] == "websocket" or self.handshake.origins:
+            # Browsers name no origin on a GET to their own site, and no other site can read the answer.
+            self.handshake.check_origin()
         if get_hub().draining:
             raise Unavailable("The server is restarting.", code="draining", retry_after=1)
         if "user" not in self.scope:

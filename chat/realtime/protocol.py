@@ -194,7 +194,12 @@ class WebSocketProtocol(HandshakingProtocol):
 
     def attach(self, connection: Connection) -> None:
         self.connection = connection
-        connection.write = self.transport.write
+        if hasattr(self.transport, "pause_at_once"):
+            self.transport.pause_at_once = True
+            connection.send_bytes = self.transport.socket.send
+
+    def write_rest(self, data: bytes) -> None:
+        self.transport.keep(data)
 
     def write_frame(self, frame: Frame) -> None:
         self.transport.write(frame.wire)

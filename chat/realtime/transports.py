@@ -44,6 +44,9 @@ class AsgiTransport:
         for frame in frames:
             self._say(frame.event)
 
+    def write_rest(self, data: bytes) -> None:
+        raise TypeError("an ASGI server does its own framing")
+
     def close_now(self, code: int, reason: str, give_up_after: float | None = None) -> None:
         """Close after what was written; the server gives up on clients that don't read."""
         self._say({"type": "websocket.close", "code": int(code), "reason": reason})
