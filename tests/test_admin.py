@@ -1,4 +1,4 @@
-"""The admin's pages for settings and rooms."""
+"""The admin's pages, in one process; tests/test_admin_live.py has the live page on real servers."""
 
 import re
 
@@ -138,6 +138,12 @@ class TestSettings:
         client = client_with()
         assert client.get(SETTINGS).status_code == 403
         assert "chatsettings" not in client.get("/admin/").content.decode()
+
+
+class TestLive:
+    def test_where_no_server_runs(self, admin):
+        """With the in-memory layer, a process that serves no WebSockets says that it sees none."""
+        assert "This process serves no WebSockets." in text_of(admin.get("/admin/chat/live/"))
 
 
 class TestRooms:

@@ -13,6 +13,7 @@ from django.http import QueryDict
 from chat.management.output import duration, number, size
 from chat.operator import Workers
 from chat.realtime.errors import LayerUnavailable
+from chat.realtime.layers import get_layer
 
 EACH = 500  # connections that each worker is asked for
 PER_PAGE = 50
@@ -84,11 +85,11 @@ class Query:
 
 
 def snapshot(query: Query) -> dict[str, Any]:
-    """The context of the page's live part. `problem` ("layer", "workers") says why there is nothing."""
+    """The context of the live part. `problem` ("redis", "memory", "workers") says why there is nothing."""
     try:
         found = Workers().overview(room=query.room or None, user=query.user or None, each=EACH, rooms=ROOMS)
     except LayerUnavailable:
-        return {"query": query, "problem": "layer"}
+        return {"query": query, "problem": "redis" if get_layer().kind == "redis" else "memory"}
     if not found["stats"]["workers"]:
         return {"query": query, "problem": "workers"}
     all_connections = found["connections"]["connections"]

@@ -26,6 +26,7 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
 from chat.realtime.errors import LayerUnavailable
+from chat.realtime.layers import get_layer
 
 RETRY_AFTER = 1  # seconds
 
@@ -74,7 +75,7 @@ def body(code: str, message: str, details: Any = None) -> dict[str, Any]:
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     """Django REST framework's EXCEPTION_HANDLER of the API's views. None: a bug, which Django reports."""
     if isinstance(error, LayerUnavailable):
-        error = Unavailable()
+        error = Unavailable() if get_layer().kind == "redis" else Unavailable(error.message)
     elif isinstance(error, Http404):
         error = NotFound()
     elif isinstance(error, PermissionDenied):
