@@ -118,7 +118,6 @@ async def test_a_refusal_is_json_with_a_code_and_words_and_ends_the_connection(s
         ("/tea?room=%FF", {}, 400, "bad_request"),
         ("/tea?" + "&".join(f"k{n}=1" for n in range(21)), {}, 400, "bad_request"),
         ("/tea", {"Origin": "https://evil.example"}, 403, "forbidden_origin"),
-        ("/tea", {"Cookie": "sessionid=abc"}, 403, "forbidden_origin"),
         ("/a%20b", {}, 404, "invalid_room"),
     ],
 )
@@ -128,6 +127,16 @@ async def test_a_plain_get_is_told_what_a_handshake_would_be(server, path, heade
     told = await plain_get(server, SOCKET + path, **headers)
     assert (refused.status, refused.code) == (status, code)
     assert (told.status, told.json) == (refused.status, refused.json)
+
+
+async def test_a_browsers_plain_get_is_told_what_its_handshake_would_be(server):
+    """A browser names no Origin on a GET to its own site: it is told what its handshake would be."""
+    cookie = {"Cookie": "sessionid=abc"}
+    told = await plain_get(server, SOCKET + "/a%20b", **cookie)
+    refused = await handshake(server, SOCKET + "/a%20b", **cookie, Origin=server.origin)
+    assert (told.status, told.json) == (refused.status, refused.json)
+    assert (await plain_get(server, SOCKET + "/tea", **cookie)).status == 426
+    assert (await plain_get(server, SOCKET + "/tea", **cookie, Origin="null")).status == 403
 
 
 @pytest.mark.parametrize("path", ["", "/", "/tea", "/tea/", "?room=tea"])

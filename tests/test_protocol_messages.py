@@ -36,7 +36,7 @@ async def test_welcome_is_the_first_frame(server, room, in_room):
         "event": "welcome",
         "room": expected_room,
         "user": None,
-        "limits": {"max_message_bytes": 65536, "send_buffer": 256},
+        "limits": {"max_message_bytes": 65536, "send_buffer": 256, "presence_limit": 100},
         "heartbeat": {"interval": 25, "timeout": 60},
     }
 
