@@ -14,4 +14,5 @@ application = Application(
     django_application,
     WebSocketRouter(installed_urlpatterns()),
     Probes(health="/api/chat-api/health", ready="/api/chat-api/ready"),
+    pages=("/api/chat-api/ws/stats",),  # a room of this name has its WebSocket all the same
 )

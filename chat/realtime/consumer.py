@@ -97,6 +97,8 @@ class RealtimeConsumer(LifecycleConsumer):
         except StopConsumer:
             return
         finally:
+            if self.connection is not None:
+                self.connection.close(CloseCode.INTERNAL_ERROR)  # if it is still open, nobody serves it now
             self._forget(CloseCode.ABNORMAL)
 
     async def dispatch(self, message: dict[str, Any]) -> None:
@@ -125,10 +127,13 @@ class RealtimeConsumer(LifecycleConsumer):
             await self.receive(text, data)
         except Exception as error:  # noqa: BLE001 (the socket outlives a handler's bug)
             self._answer_failure(error, text)
-        except asyncio.CancelledError:
-            if not self._was_overdue():
+        except asyncio.CancelledError as error:
+            if self._was_overdue():
+                self._answer_failure(TimeoutError(), text)
+            elif self._is_ending():
                 raise
-            self._answer_failure(TimeoutError(), text)
+            else:  # the handler awaited something that was cancelled: its bug, not our end
+                self._answer_failure(error, text)
         finally:
             connection.busy_since = None
             if self._events:
@@ -139,7 +144,11 @@ class RealtimeConsumer(LifecycleConsumer):
         if text_data is None:
             raise EnvelopeError("Send text frames, not binary ones.")
         if self._reads_json:
-            await self.receive_json(await self.decode_json(text_data), **kwargs)
+            try:
+                content = await self.decode_json(text_data)
+            except (ValueError, RecursionError):
+                raise EnvelopeError("The message is not valid JSON.", code="invalid_json") from None
+            await self.receive_json(content, **kwargs)
             return
         message = envelope.decode(text_data)
         name = self.handlers.get(message.type)
@@ -154,8 +163,6 @@ class RealtimeConsumer(LifecycleConsumer):
             raise error
         if isinstance(error, RealtimeError) and not isinstance(error, Refused):
             code, words, retry_after = error.code, error.message, error.retry_after
-        elif isinstance(error, ValueError) and self._reads_json:
-            code, words = "invalid_json", "The message is not valid JSON."
         else:
             number = secrets.token_hex(4)
             code = "internal"
@@ -200,9 +207,11 @@ class RealtimeConsumer(LifecycleConsumer):
                     # An event handler's bug is nobody's message: it is logged, the socket lives on.
                     logger.exception("event %s failed, connection %s", message["type"], connection.id)
                 except asyncio.CancelledError:
-                    if not self._was_overdue():
+                    overdue = self._was_overdue()
+                    if not overdue and self._is_ending():
                         raise
-                    logger.error("event %s took too long, connection %s", message["type"], connection.id)
+                    what = "took too long" if overdue else "was cancelled"
+                    logger.error("event %s %s, connection %s", message["type"], what, connection.id)
         finally:
             connection.busy_since = None
             self._pump = None
@@ -214,6 +223,11 @@ class RealtimeConsumer(LifecycleConsumer):
         if task is not None and not self._overdue:
             self._overdue = True
             task.cancel()
+
+    def _is_ending(self) -> bool:
+        """Whether somebody asked this very task to end."""
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
 
     def _was_overdue(self) -> bool:
         was, self._overdue = self._overdue, False

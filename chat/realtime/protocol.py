@@ -194,7 +194,7 @@ class WebSocketProtocol(HandshakingProtocol):
 
     def attach(self, connection: Connection) -> None:
         self.connection = connection
-        if hasattr(self.transport, "pause_at_once"):
+        if getattr(self.transport, "connected", False) and hasattr(self.transport, "pause_at_once"):
             self.transport.pause_at_once = True
             connection.send_bytes = self.transport.socket.send
 

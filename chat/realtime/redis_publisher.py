@@ -73,6 +73,8 @@ class PublisherLink(RedisLink):
             super()._answered(ConnectionError(str(answer)))
             if isinstance(answer, NoScriptError):
                 self.cut()  # somebody flushed the scripts: a new connection loads ours
+            elif str(answer).startswith("LATE"):
+                self.command("TIME", done=self._timed)  # if it was not late, its clock was set
         else:
             super()._answered(answer)
 

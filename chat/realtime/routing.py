@@ -57,14 +57,18 @@ class WebSocketRouter:
 class Application:
     """The project's ASGI application: sockets to their consumers, probes answered, the rest to Django."""
 
-    def __init__(self, django: Any, websocket: WebSocketRouter, probes: Probes) -> None:
+    def __init__(
+        self, django: Any, websocket: WebSocketRouter, probes: Probes, pages: tuple[str, ...] = ()
+    ) -> None:
+        """``pages``: WebSocket paths at which Django has a page for plain requests."""
         self.django = django
         self.websocket = websocket
         self.probes = probes
+        self.pages = pages
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         kind = scope["type"]
-        if kind == "websocket" or (kind == "http" and self.websocket.knows(scope["path"])):
+        if kind == "websocket" or (kind == "http" and self._asks_of_socket(scope["path"])):
             await self.websocket(scope, receive, send)
         elif kind == "http" and self.probes.knows(scope["path"]):
             await self.probes(scope, receive, send)
@@ -74,6 +78,9 @@ class Application:
             await _lifespan(receive, send)
         else:
             raise ValueError(f"There is nothing here for {kind!r}")
+
+    def _asks_of_socket(self, path: str) -> bool:
+        return self.websocket.knows(path) and path.rstrip("/") not in self.pages
 
 
 async def _lifespan(receive: Any, send: Any) -> None:

@@ -31,6 +31,7 @@ from .runtime import get_hub
 logger = logging.getLogger("chat.realtime.server")
 
 KEEP_ALIVE = 60.0  # seconds that an HTTP connection may be idle between requests
+LAST_REQUESTS = 0.3  # seconds that connections accepted in the last moment have to send their request
 STOP_MARGIN = 0.7  # seconds of the shutdown's time limit kept for leaving
 
 
@@ -68,6 +69,7 @@ class Channel(http.HTTPChannel):
     """HTTP/1.1 on one connection. Its request's head, or the next one's, has a deadline."""
 
     requestFactory = WebRequest
+    served = False  # whether a request was answered on it before
 
     def connectionMade(self) -> None:
         super().connectionMade()
@@ -85,6 +87,7 @@ class Channel(http.HTTPChannel):
 
     def requestDone(self, request: Any) -> None:
         super().requestDone(request)
+        self.served = True
         if self.persistent and self not in self.server.arriving:
             self.server.arriving[self] = self.server.clock() + KEEP_ALIVE
 
@@ -128,6 +131,7 @@ class Server(DaphneServer):
         self.sockets: dict[WebSocketProtocol, None] = {}  # whose handshake has arrived
         self.arriving: dict[Channel, float] = {}  # until when a request's head must have come
         self.connections: dict[Any, dict[str, Any]] = {}
+        self.ports: list[Any] = []
         self._parent = os.getppid()
 
     # --- start ------------------------------------------------------------------------------------
@@ -167,6 +171,7 @@ class Server(DaphneServer):
     def listen_success(self, port: Any) -> None:
         if isinstance(port, tcp.Port):
             port.transport = EagerTransport
+        self.ports.append(port)
 
     def _started(self) -> None:
         self.loop.call_soon(self._serve)
@@ -236,16 +241,17 @@ class Server(DaphneServer):
         """Accept nobody, say 1001 to everybody, wait for the applications until the time limit."""
         deadline = self.clock() + max(0.1, self.shutdown_timeout - STOP_MARGIN)
         get_hub().draining = True
-        for listener in self.listeners:
-            listener.addCallback(lambda port: port.stopListening())
+        for port in self.ports:
+            port.stopListening()
+        patience = self.clock() + min(LAST_REQUESTS, self.shutdown_timeout / 4)
         while True:
             for socket in list(self.sockets):
                 if socket.state == socket.STATE_OPEN:
                     socket.end(CloseCode.GOING_AWAY)
             for channel in list(self.arriving):
-                channel.transport.loseConnection()
-            running = self._running()
-            if not running and not self.sockets:
+                if channel.served or self.clock() >= patience:
+                    channel.transport.loseConnection()
+            if not self._running() and not self.sockets and not self.arriving:
                 break
             if self.clock() >= deadline:
                 break

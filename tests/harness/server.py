@@ -35,7 +35,6 @@ def environment(database: Path, redis_url: str, **overrides: str) -> dict[str, s
         "HOST": "127.0.0.1",
         "PORT": "0",
         "PYTHONUNBUFFERED": "1",
-        "PYTHONDEVMODE": "0",
         **overrides,
     }
 
