@@ -36,7 +36,7 @@ async def test_any_json_reaches_receive_json(communicate, caplog):
         ("[1]", "internal"),
         ('{"x":1}', "internal"),
     ):
-        await ada.send_to(text_data=text)
+        await ada.send_input({"type": "websocket.receive", "text": text})  # send_to refuses ""
         answer = await said(ada)
         assert (answer["type"], answer["data"]["code"]) == ("error", code)
         assert "secret" not in json.dumps(answer)
