@@ -91,7 +91,25 @@ class _Shard:
         self.subscriber.channels.clear()
 
 
-class LoopLayer(RedisPubSubLoopLayer):
+class _HubChannels:
+    """Channels' group calls, for hub connections too: their membership is the hub's business."""
+
+    hub: Any
+
+    async def group_add(self, group: str, channel: str) -> None:
+        if not channel.startswith(CONNECTION):
+            await super().group_add(group, channel)  # type: ignore[misc]  # the layer's
+        elif (connection := _hub_connection(self.hub, channel)) is not None:
+            await self.hub.join(group, connection)
+
+    async def group_discard(self, group: str, channel: str) -> None:
+        if not channel.startswith(CONNECTION):
+            await super().group_discard(group, channel)  # type: ignore[misc]  # the layer's
+        elif (connection := _hub_connection(self.hub, channel)) is not None:
+            self.hub.leave(group, connection)
+
+
+class LoopLayer(_HubChannels, RedisPubSubLoopLayer):
     """The layer of one event loop. A hub uses ``subscribe``, ``unsubscribe`` and ``publish``."""
 
     def __init__(
@@ -213,20 +231,8 @@ class LoopLayer(RedisPubSubLoopLayer):
         )
         await answer
 
-    async def group_add(self, group: str, channel: str) -> None:
-        if not channel.startswith(CONNECTION):
-            await super().group_add(group, channel)
-        elif (connection := _hub_connection(self.hub, channel)) is not None:
-            await self.hub.join(group, connection)
 
-    async def group_discard(self, group: str, channel: str) -> None:
-        if not channel.startswith(CONNECTION):
-            await super().group_discard(group, channel)
-        elif (connection := _hub_connection(self.hub, channel)) is not None:
-            self.hub.leave(group, connection)
-
-
-class MemoryLayer(InMemoryChannelLayer):
+class MemoryLayer(_HubChannels, InMemoryChannelLayer):
     """``CHANNEL_LAYERS`` backend for one process: development and tests without Redis."""
 
     kind = "memory"
@@ -258,7 +264,7 @@ class MemoryLayer(InMemoryChannelLayer):
             return
         self.hub.loop.call_soon_threadsafe(self._take, group, message)
         if done is not None:
-            done(1)
+            done(int(bool(self.hub.groups.get(group))))
 
     async def relief(self) -> None:
         """Let what was published be delivered first."""
@@ -281,18 +287,6 @@ class MemoryLayer(InMemoryChannelLayer):
                 self.hub.deliver_to_connection(ident, message)
         else:
             await super().send(channel, message)
-
-    async def group_add(self, group: str, channel: str) -> None:
-        if not channel.startswith(CONNECTION):
-            await super().group_add(group, channel)
-        elif (connection := _hub_connection(self.hub, channel)) is not None:
-            await self.hub.join(group, connection)
-
-    async def group_discard(self, group: str, channel: str) -> None:
-        if not channel.startswith(CONNECTION):
-            await super().group_discard(group, channel)
-        elif (connection := _hub_connection(self.hub, channel)) is not None:
-            self.hub.leave(group, connection)
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
         self.publish(group, message)

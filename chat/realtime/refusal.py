@@ -26,6 +26,8 @@ def render(refusal: Refused) -> tuple[int, Headers, bytes]:
     ]
     if refusal.retry_after is not None:
         headers.append((b"retry-after", str(math.ceil(refusal.retry_after)).encode()))
+    if refusal.status == 405:
+        headers.append((b"allow", b"GET, HEAD"))
     if refusal.status == 426:
         headers += [
             (b"sec-websocket-version", b"13"),

@@ -180,6 +180,7 @@ class Server(DaphneServer):
         """In the running loop: make the hub, so that this worker is there before its first client."""
         self.hub = get_hub()
         self.hub.sweepers.append(self.sweep)
+        self.loop.set_exception_handler(_complain)
         # What was loaded so far stays: no collection needs to look at it again, nor at every few hundred new
         # objects of thousands of connections (a full collection with 10,000 of them takes 150 ms).
         gc.collect()
@@ -267,6 +268,12 @@ class Server(DaphneServer):
     def _running(self) -> list[asyncio.Task[None]]:
         tasks = [details.get("application_instance") for details in self.connections.values()]
         return [task for task in tasks if task is not None and not task.done()]
+
+
+def _complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what nobody caught, but not the end of a request whose client has gone: Django drops it."""
+    if not isinstance(context.get("exception"), asyncio.CancelledError):
+        loop.default_exception_handler(context)
 
 
 class _Reply:
