@@ -23,6 +23,7 @@ from chat import rooms
 from chat.models import ChatSettings, Room
 from chat.realtime import CloseCode, config
 from chat.realtime.hub import Hub
+from chat.realtime.runtime import get_hub
 
 logger = logging.getLogger("chat")
 
@@ -90,7 +91,10 @@ async def look() -> None:
     if _failing:
         logger.warning("the chat's settings can be read again")
     _failing = False
+    was_open = not auth_required()
     _apply(row)
+    if was_open and auth_required():
+        _part_with_anonymous()
     if version != _version:
         first, _version = _version is None, version
         if rooms.replace(rules) and not first:
@@ -122,10 +126,15 @@ def _apply(row: ChatSettings) -> None:
         config.apply(**changes)
 
 
+def _part_with_anonymous() -> None:
+    """A sign-in is required from now on (4501: come back with credentials)."""
+    for connection in list(get_hub().connections.values()):
+        if connection.user is None and connection.consumer.requires_user():
+            connection.close(CloseCode.CREDENTIALS_ENDED, "sign-in required")
+
+
 async def _recheck() -> None:
     """The rooms changed: part with those who may not stay (4503)."""
-    from chat.realtime.runtime import get_hub
-
     connections = [c for c in get_hub().connections.values() if c.room is not None]
     found = await rooms.rules_of({c.room for c in connections if c.room is not None})
     for connection in connections:

@@ -154,9 +154,12 @@ async def test_the_settings_can_not_switch_auth_enabled_off(strict_server):
 
 
 async def test_the_settings_can_require_a_sign_in(start_server, redis, connect):
-    """`auth_required` saved: within 2 seconds every worker refuses anonymous visitors; and back."""
+    """`auth_required` saved: within 2 seconds every worker refuses anonymous visitors, and parts with those
+    it has (4501); and back."""
     server = start_server(redis.url, workers=2)
     user = server.create_user(new_name())
+    guests = await on_each_worker(server, lambda: connect(server.ws()))
+    member = await connect(server.ws(), cookie=user.cookie)
     for required, status in ((True, 401), (False, 101)):
         server.change_settings(auth_required=required)
 
@@ -165,6 +168,8 @@ async def test_the_settings_can_require_a_sign_in(start_server, redis, connect):
 
         await eventually(refused, f"{status} on every worker", CREDENTIALS_LIMIT)
         await connect(server.ws(), cookie=user.cookie)
+        await member.round_trip()
+    assert [(await guest.closed())[0] for guest in guests] == [4501] * len(guests)
 
 
 # --- the end of credentials ---------------------------------------------------------------------------
