@@ -1,9 +1,11 @@
 """A consumer whose handlers do what handlers must not do."""
 
 import asyncio
+import gc
 import os
 import re
 import time
+from collections import Counter
 from typing import Any
 
 from channels.db import database_sync_to_async
@@ -12,6 +14,17 @@ from chat.actions import _censuses
 from chat.realtime import Incoming, RealtimeConsumer, on
 from chat.realtime.connection import State
 from chat.realtime.layers import LoopLayer
+
+# Of what every connection has one.
+OBJECTS = (
+    "Connection",
+    "WebSocketProtocol",
+    "Inbox",
+    "RoomChatConsumer",
+    "EagerTransport",
+    "Channel",
+    "Task",
+)
 
 
 class FaultConsumer(RealtimeConsumer):
@@ -83,6 +96,9 @@ def _state(consumer: FaultConsumer) -> dict[str, Any]:
         "applications": len(server.connections),
         "files": len(os.listdir("/proc/self/fd")),
     }
+    gc.collect()
+    kinds = Counter(type(thing).__name__ for thing in gc.get_objects())
+    found["objects"] = {name: kinds[name] for name in OBJECTS}
     if isinstance(hub.layer, LoopLayer):
         found["subscribed"] = sum(len(shard.subscriber.channels) for shard in hub.layer._shards)
         found["unconfirmed"] = sum(len(shard.subscriber._confirming) for shard in hub.layer._shards)
