@@ -83,7 +83,8 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
         except Refused as refusal:
             await self._refuse(refusal)
         except RealtimeError as error:  # the layer can't be reached
-            await self._refuse(Unavailable(error.message, code=error.code, retry_after=2))
+            words = "The server's message bus can't be reached. Try again."
+            await self._refuse(Unavailable(words, code=error.code, retry_after=2))
         if self.connection.state is State.OPEN:
             await self.connected()
 

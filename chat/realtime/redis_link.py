@@ -26,6 +26,7 @@ Done = Callable[[Any], None]  # called with the answer, or with an exception
 
 MAX_COMMANDS = 10_000  # that wait for an answer; more are refused at once
 BUSY = 512  # commands under way: publishers wait until half of them are answered
+BUSY_BYTES = 4 * 1024 * 1024
 MAX_BYTES = 32 * 1024 * 1024  # of commands that wait
 CHECK_EVERY = 0.25  # seconds between looks at the oldest command's deadline
 BACKOFF = (0.05, 1.0)  # seconds between attempts to connect: first, largest
@@ -50,6 +51,7 @@ class RedisLink:
         self.loop = asyncio.get_running_loop()
         self.up = False
         self.connects = 0
+        self._told = False
         self.lost = 0  # how often a working connection was lost
         self._connection: Any = None
         self._queued: deque[Command] = deque()  # not written yet
@@ -88,13 +90,13 @@ class RedisLink:
 
     async def relief(self) -> None:
         """Return when the link is not busy."""
-        if len(self._queued) + len(self._written) >= BUSY:
+        if len(self._queued) + len(self._written) >= BUSY or self._bytes >= BUSY_BYTES:
             relieved: asyncio.Future[None] = self.loop.create_future()
             self._relieving.append(relieved)
             await relieved
 
     def _relieve(self) -> None:
-        if len(self._queued) + len(self._written) <= BUSY // 2:
+        if len(self._queued) + len(self._written) <= BUSY // 2 and self._bytes <= BUSY_BYTES // 2:
             waiting, self._relieving = self._relieving, []
             for relieved in waiting:
                 settle(relieved, None)
@@ -159,7 +161,13 @@ class RedisLink:
             except (RedisError, OSError, TimeoutError) as error:
                 if self.up:
                     self.lost += 1
+                    self._told = False
                     logger.warning("redis %s: connection lost (%s)", self.name, type(error).__name__)
+                elif not self._told:  # once an outage: a refused login needs an operator
+                    self._told = True
+                    logger.warning(
+                        "redis %s: can't connect: %s", self.name, str(error) or type(error).__name__
+                    )
             finally:
                 self.up = False
                 self._connection = None

@@ -59,7 +59,8 @@ async def answer_request(consumer: Any, scope: Any, receive: Any, send: Any) -> 
         except Refused as error:
             refusal = error
         except RealtimeError as error:
-            refusal = Unavailable(error.message, code=error.code, retry_after=2)
+            words = "The server's message bus can't be reached. Try again."
+            refusal = Unavailable(words, code=error.code, retry_after=2)
     await answer(scope, send, refusal)
 
 

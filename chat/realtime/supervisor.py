@@ -27,6 +27,7 @@ KILL_MARGIN = (
 )
 MAX_OPEN_FILES = 1_048_576  # a socket is a file, and the usual soft limit of 1,024 is soon reached
 MAX_QUICK_DEATHS = 5  # in a row, before the supervisor gives up
+LONGEST_PAUSE = 10.0  # seconds between attempts to replace a worker
 
 
 class Worker:
@@ -79,6 +80,7 @@ class Supervisor:
         self.workers: list[Worker] = []
         self.retiring: list[Worker] = []  # asked to stop; replaced already
         self.quick_deaths = 0
+        self.due: list[float] = []  # when replacements start
         self._signals: list[int] = []
         self._announced = False
 
@@ -115,8 +117,10 @@ class Supervisor:
                 if received == signal.SIGHUP:
                     self._roll()
             if not self._tend():
+                self._stop()
                 return 1
-            if not self._announced and all(worker.check_ready() for worker in self.workers):
+            ready = [worker.check_ready() for worker in self.workers]
+            if not self._announced and len(ready) == self.count and all(ready):
                 self._announced = True
                 if announce is not None:
                     announce()
@@ -125,25 +129,32 @@ class Supervisor:
         return Worker(self.command, self.listen_fd)
 
     def _waiting(self) -> bool:
-        return bool(self.retiring) or not self._announced
+        return bool(self.retiring or self.due) or not self._announced
 
     def _tend(self) -> bool:
-        """Replace the dead; False when that has no prospect."""
+        """Replace the dead; False when that has no prospect and nobody else serves."""
         self.retiring = [worker for worker in self.retiring if not self._retired(worker)]
-        for worker in list(self.workers):
-            if not worker.exited():
-                continue
-            lived = time.monotonic() - worker.started
+        now = time.monotonic()
+        for worker in [worker for worker in self.workers if worker.exited()]:
+            self.workers.remove(worker)
             logger.error("worker %d ended (status %s): replaced", worker.pid, worker.process.returncode)
-            self.quick_deaths = self.quick_deaths + 1 if lived < QUICK_DEATH else 0
-            if self.quick_deaths >= MAX_QUICK_DEATHS or (not self._announced and worker.process.returncode):
+            self.quick_deaths = self.quick_deaths + 1 if now - worker.started < QUICK_DEATH else 0
+            if self._hopeless(worker):
                 logger.error("workers end as soon as they start: giving up (their messages are above)")
-                self._stop()
                 return False
-            if self.quick_deaths:
-                time.sleep(min(2.0, 0.2 * 2**self.quick_deaths))
-            self.workers[self.workers.index(worker)] = self._start()
+            pause = min(LONGEST_PAUSE, 0.2 * 2**self.quick_deaths) if self.quick_deaths else 0.0
+            self.due.append(now + pause)
+        for moment in [moment for moment in self.due if moment <= now]:
+            self.due.remove(moment)
+            self.workers.append(self._start())
         return True
+
+    def _hopeless(self, dead: Worker) -> bool:
+        """Whether the service can't come up at all; while a worker serves, trying goes on."""
+        if not self._announced:
+            return bool(dead.process.returncode)
+        serving = any(worker.ready and worker.process.poll() is None for worker in self.workers)
+        return self.quick_deaths >= MAX_QUICK_DEATHS and not serving
 
     def _retired(self, worker: Worker) -> bool:
         if worker.exited():
@@ -155,18 +166,21 @@ class Supervisor:
     def _roll(self) -> None:
         """Restart one worker after the other: each is asked to stop when its successor listens."""
         logger.info("restarting %d workers one by one", len(self.workers))
-        for index, old in enumerate(list(self.workers)):
+        for old in list(self.workers):
+            if old.exited():
+                continue  # replaced already, or about to be
             new = self._start()
             if not self._becomes_ready(new):
                 logger.error("the new worker %d does not start: the restart stops, old workers stay", new.pid)
                 new.process.kill()
                 new.process.wait()
                 return
-            self.workers[index] = new
+            self.workers[self.workers.index(old)] = new
             old.process.terminate()
             old.started = time.monotonic()  # of its stopping
             self.retiring.append(old)
-            while not self._retired(old) and not self._stopping():
+            while old in self.retiring and not self._stopping():
+                self._tend()
                 time.sleep(0.02)
             if self._stopping():
                 return
