@@ -6,10 +6,10 @@ fails, which signs people out of the whole site after a key rotation; this reads
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from importlib import import_module
 from typing import Any
 
-from channels.db import database_sync_to_async
 from django.conf import settings
 from django.contrib.auth import (
     BACKEND_SESSION_KEY,
@@ -22,6 +22,8 @@ from django.contrib.auth.models import AnonymousUser
 from django.http.cookie import parse_cookie
 from django.utils.crypto import constant_time_compare
 
+from .database import in_database
+
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -31,15 +33,20 @@ def session_key_of(headers: Headers) -> str | None:
         if name == b"cookie":
             # As Django's pages read it: http.cookies gives up all cookies of a header for one odd one.
             key = parse_cookie(value.decode("latin-1")).get(settings.SESSION_COOKIE_NAME)
-            if key:
+            if key and key.isalnum():  # as Django makes them; a NUL would be an error of the database
                 return str(key)
     return None
 
 
-@database_sync_to_async
+@in_database
 def user_of_session(session_key: str) -> Any:
     """The session's user; AnonymousUser when there is no such session, or it no longer counts."""
     return read_user(session_key)
+
+
+def session_digest(key: str) -> str:
+    """What stands for a session key where others could read it: on the message bus."""
+    return blake2b(key.encode(), digest_size=16).hexdigest()
 
 
 def read_user(session_key: str) -> Any:
