@@ -76,6 +76,31 @@ async def test_workers_end_without_their_supervisor(redis_here, start_server, co
         await RawSocket.open(server.port)
 
 
+async def test_a_version_that_does_not_start(redis_here, start_server, connect, tmp_path):
+    """SIGHUP with a broken version: the old workers stay. When one of them dies, the others serve on, until
+    the version is mended and SIGHUP puts it in their place."""
+    broken = tmp_path / "broken"
+    server = start_server(
+        redis_here.url, workers=2, settings="tests.fault_settings", env={"FAULT_BROKEN": str(broken)}
+    )
+    dying, staying = await on_each_worker(server, lambda: connect(server.ws()))
+    workers = await pids(server)
+    broken.touch()
+    server.signal(signal.SIGHUP)
+    await asyncio.to_thread(server.wait_for_output, "old workers stay")
+    for client in (dying, staying):
+        await client.round_trip()
+    server.signal(signal.SIGKILL, workers[dying.worker])
+    await eventually(
+        lambda: server.output().count("does not start, made") >= 6 or not server.running, "attempts", 20
+    )
+    await staying.round_trip()
+    broken.unlink()
+    server.signal(signal.SIGHUP)
+    assert (await staying.closed(10))[0] == 1001
+    await eventually(lambda: _new_worker(server, workers), "a new worker")
+
+
 async def test_a_rolling_restart_under_traffic(redis_here, start_server, room):
     """SIGHUP: every worker is replaced; clients that come back after 1001 go on chatting, none misses an
     accepted message while it is connected, and the port answers all the time."""

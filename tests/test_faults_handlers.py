@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import re
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,13 +125,36 @@ async def test_a_database_that_does_not_answer(faulty, freeze_database, connect,
     await eventually(recovered, "signed-in handshakes again", 4)
 
 
+async def test_a_worker_that_never_saw_its_settings_lets_nobody_in(start_server, tmp_path):
+    """A server that starts while its database does not answer can't know whether a sign-in is required."""
+    flag = tmp_path / "frozen"
+    config = json.dumps({"query_timeout": 0.3})
+    server = start_server(
+        None, settings="tests.fault_settings", env={"FAULT_FREEZE": str(flag), "FAULT_CONFIG": config}
+    )
+    await asyncio.to_thread(server.change_settings, auth_required=True)
+    flag.touch()
+    server.signal(signal.SIGHUP)
+    old = server.workers()
+    await eventually(lambda: len(server.workers()) == 1 and server.workers() != old, "a new worker", 10)
+    for room in ("", "any"):
+        assert (await _handshake(server, room))[0] == 503
+    flag.unlink()
+
+    async def status() -> int | None:
+        found = (await _handshake(server, ""))[0]
+        return None if found == 503 else found
+
+    assert await eventually(status, "an answer") == 401
+
+
 async def _handshake(server: ChatServer, room: str, **headers: str) -> tuple[int, float]:
     """The status of a handshake, and how long it took."""
     raw = await RawSocket.open(server.port)
     began = time.monotonic()
     if "Cookie" in headers:
         headers.setdefault("Origin", server.origin)
-    status = (await raw.handshake(f"/api/chat-api/ws/{room}", **headers)).status
+    status = (await raw.handshake(f"/api/chat-api/ws/{room}".rstrip("/"), **headers)).status
     took = time.monotonic() - began
     await raw.close()
     return status, took
