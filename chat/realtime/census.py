@@ -47,6 +47,7 @@ class Census:
         self.hub = hub
         self.counted: dict[str, int] = {}
         self._doubtful: set[str] = set()  # groups of which a change may not have reached Redis
+        self._renewed = hub.loop.time()
         self._rewrite = 0  # how often the counts are still to be written
         self._said = hub.loop.time() - SAY_EVERY
         self._ups = -1
@@ -148,6 +149,9 @@ class Census:
             self._rewrite = 2  # and once more at the next time: a thawed Redis still executes old commands
         self._said, self._ups = now, ups
         layer.look()
+        if now - self._renewed > KEEP / 4:  # or a room where nobody comes or goes would be forgotten
+            self._renewed = now
+            self._rewrite = max(self._rewrite, 1)
         for link in layer.links():
             link.command(*self._alive(layer))
         if self._rewrite:

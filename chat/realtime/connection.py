@@ -202,6 +202,8 @@ class Connection:
     def close(self, code: int = CloseCode.NORMAL, reason: str | None = None) -> None:
         """Send what waits, then a close frame. Waiting frames are given up where the code says that the
         client can't read them (slow consumer, no heartbeat)."""
+        if self.state is State.CONNECTING:
+            self.close_code = code  # the handshake is refused when it comes to its end
         if self.state is not State.OPEN:
             return
         self.state = State.CLOSING

@@ -12,8 +12,10 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
+from .auth import session_digest
+from .connection import State
 from .errors import LayerUnavailable
-from .groups import WORKERS
+from .groups import WORKERS, room_group
 from .hub import CONTROL, Hub
 from .layers import WORKER, LoopLayer, MemoryLayer, get_layer
 from .publish import publish
@@ -122,10 +124,9 @@ def handle(hub: Hub, message: dict[str, Any]) -> None:
     if "to" in message:
         hub.deliver_to_connection(message["to"], message["message"])
     elif "ask" in message:
-        try:
-            reply = _answer(hub, message["ask"], message["args"])
-        except KeyError:
+        if message["ask"] not in _commands:
             return  # a newer version's question, during a rolling update
+        reply = _answer(hub, message["ask"], message["args"])
         if not message["reply_to"]:
             return
         answer = {"type": CONTROL, "ref": message["ref"], "reply": reply}
@@ -196,7 +197,8 @@ def _rooms(hub: Hub, args: dict[str, Any]) -> dict[str, Any]:
 @command("members")
 def _members(hub: Hub, args: dict[str, Any]) -> dict[str, Any]:
     limit = int(args.get("limit", 1000))
-    found = [connection for connection in hub.connections.values() if _matches(connection, args)]
+    room = args["room"]
+    found = [member for member in hub.groups.get(room_group(room), ()) if member.room == room]
     members = [
         {"id": member.id, "name": (member.metadata or {}).get("name"), "user": member.user}
         for member in found[:limit]
@@ -215,14 +217,16 @@ def _close(hub: Hub, args: dict[str, Any]) -> dict[str, Any]:
 
 
 def _matches(connection: Any, args: dict[str, Any]) -> bool:
-    if connection.state != 1:
+    if connection.state > State.OPEN:
         return False
     if args.get("connection") and connection.id != args["connection"]:
         return False
     if args.get("room") and connection.room != args["room"]:
         return False
-    if args.get("session") and connection.session_key != args["session"]:
-        return False
+    if args.get("session"):
+        key = connection.session_key
+        if key is None or session_digest(key) != args["session"]:
+            return False
     if args.get("user"):
         user = connection.user or {}
         return args["user"] in (str(user.get("id")), user.get("username"))

@@ -13,10 +13,11 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 from . import config
-from .connection import Connection, State, Transport
+from .connection import Connection, Transport
 from .frames import Frame
 
 logger = logging.getLogger("chat.realtime")
@@ -57,7 +58,6 @@ class Hub:
         self.sweepers: list[Callable[[float], None]] = []  # called once a second with the loop's time
         self.on_note: list[Callable[[Hub, dict[str, Any]], None]] = []
         self._subscribing: dict[str, asyncio.Future[None]] = {}
-        self._own: dict[str, None] = {}  # groups that the worker itself listens to
         self._history: deque[tuple[float, int, int]] = deque(maxlen=RATE_WINDOW + 1)
         self._tick()
 
@@ -78,7 +78,6 @@ class Hub:
 
     def listen(self, group: str) -> asyncio.Future[None]:
         """Receive a group's messages as a worker, without a member."""
-        self._own[group] = None
         answer: asyncio.Future[None] = self.layer.subscribe(group)
         return answer
 
@@ -129,15 +128,14 @@ class Hub:
         """
         if len(batch) == 1:
             group, message = batch[0]
-            if message["type"] == FRAME:
+            if message.get("type") == FRAME:
                 if "note" in message:
                     self._take_note(message)
                 self._deliver_one(group, Frame(message["data"]), message.get("except"))
                 return
         outbox: dict[Connection, list[Frame]] = {}
         for group, message in batch:
-            kind = message["type"]
-            if kind == FRAME:
+            if message.get("type") == FRAME:
                 frame = Frame(message["data"])
                 if "note" in message:
                     self._take_note(message)
@@ -151,7 +149,11 @@ class Hub:
                             frames.append(frame)
             else:
                 self._flush(outbox)
-                self._deliver_event(group, message)
+                try:
+                    self._deliver_event(group, message)
+                except Exception:
+                    # One bad message must not take the rest of its batch with it.
+                    logger.exception("a layer event failed")
         self._flush(outbox)
 
     def _take_note(self, message: dict[str, Any]) -> None:
@@ -194,8 +196,9 @@ class Hub:
                 self.on_control(self, message)
             return
         for connection in list(self.groups.get(group, ())):
-            if connection.consumer is not None and connection.state is State.OPEN:
-                connection.consumer.take_event(message)
+            if connection.consumer is not None:
+                # Each its own, as in Channels: handlers change what they get.
+                connection.consumer.take_event(deepcopy(message))
 
     def deliver_to_connection(self, ident: str, message: dict[str, Any]) -> bool:
         """Give a message to one local connection; False when it is not here."""
@@ -211,6 +214,7 @@ class Hub:
     # --- once a second ----------------------------------------------------------------------------
 
     def _tick(self) -> None:
+        self._timer = self.loop.call_later(1.0, self._tick)
         now = self.loop.time()
         self._history.append((now, self.counters.messages_in, self.counters.messages_out))
         limit = config.current().handler_timeout
@@ -218,8 +222,11 @@ class Hub:
             if connection.busy_since is not None and now - connection.busy_since > limit:
                 connection.consumer.overdue()
         for sweep in self.sweepers:
-            sweep(now)
-        self._timer = self.loop.call_later(1.0, self._tick)
+            try:
+                sweep(now)
+            except Exception:
+                # Heartbeats, settings and deadlines hang on this clock: one's bug must not stop the others.
+                logger.exception("a sweep failed")
 
     def rates(self) -> dict[str, float]:
         """Messages a second over the last ten seconds: ``{"in", "out"}``."""

@@ -9,6 +9,7 @@ deadline, and subscriptions come back after Redis does.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,8 @@ from .groups import WORKERS
 from .redis_link import RedisLink, settle
 from .redis_publisher import PublisherLink
 from .redis_subscriber import SubscriberLink
+
+logger = logging.getLogger("chat.realtime")
 
 # Called with the number of processes that took the message, or with the exception.
 Published = Callable[[Any], None]
@@ -57,7 +60,9 @@ class _Shard:
     def __init__(self, host: dict[str, Any], layer: LoopLayer, number: int) -> None:
         # Waiting for messages must not time out, and the answers' shape must not depend on the server:
         # both are redis-py defaults since version 8 that don't fit a subscribed connection.
-        settings = {"socket_keepalive": True, **host, "socket_timeout": None, "protocol": 2}
+        settings = {**host, "socket_timeout": None, "protocol": 2}
+        if not str(host.get("address", "")).startswith("unix") and "path" not in host:
+            settings.setdefault("socket_keepalive", True)  # a UNIX socket has no such thing
         settings.setdefault("socket_connect_timeout", config.current().redis_timeout)
         self.pool = create_pool(settings)
         workers = layer._get_group_channel_name(WORKERS)
@@ -76,7 +81,7 @@ class _Shard:
         """Returns how many processes were subscribed."""
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.publisher.publish(channel, message, lambda result: settle(answer, result))
-        return await answer
+        return await reached(answer)
 
     async def subscribe(self, channel: str) -> None:
         if channel not in self.subscriber.channels:
@@ -196,10 +201,15 @@ class LoopLayer(_HubChannels, RedisPubSubLoopLayer):
         """A message came in. All that one read of the socket brought is delivered together."""
         group = self._hub_groups.get(channel)
         if group is not None:
+            try:
+                message = self.channel_layer.deserialize(data)
+            except Exception:  # noqa: BLE001 (whatever the serializer makes of somebody else's bytes)
+                logger.error("a message that is none came over the layer: dropped")
+                return
             batch = self._batch
             if not batch:
                 self._loop.call_soon(self._deliver)
-            batch.append((group, self.channel_layer.deserialize(data)))
+            batch.append((group, message))
         name = channel.decode()
         if name in self.channels:
             self.channels[name].put_nowait(data)
@@ -229,7 +239,7 @@ class LoopLayer(_HubChannels, RedisPubSubLoopLayer):
             {"type": "realtime.control", "to": ident, "message": message},
             lambda result: settle(answer, result),
         )
-        await answer
+        await reached(answer)
 
 
 class MemoryLayer(_HubChannels, InMemoryChannelLayer):
@@ -291,6 +301,14 @@ class MemoryLayer(_HubChannels, InMemoryChannelLayer):
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
         self.publish(group, message)
         await super().group_send(group, message)
+
+
+async def reached(answer: asyncio.Future[int]) -> int:
+    """Wait for the layer's word about a publish: how many processes took it. Raises LayerUnavailable."""
+    try:
+        return await answer
+    except (OSError, TimeoutError) as error:
+        raise LayerUnavailable() from error
 
 
 def get_layer() -> RedisLayer | MemoryLayer:

@@ -8,12 +8,13 @@ from typing import Any, ClassVar, Literal
 from channels.exceptions import AcceptConnection, DenyConnection, StopConsumer
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.contrib.auth.models import AnonymousUser
+from django.db import DatabaseError
 
 from . import config
 from .auth import describe_user, user_of_session
 from .codes import CloseCode
 from .connection import Connection, State
-from .errors import RealtimeError, Refused, Unauthenticated, Unavailable
+from .errors import Forbidden, RealtimeError, Refused, Unauthenticated, Unavailable
 from .groups import EVERYONE, user_group
 from .handshake import Handshake
 from .hub import Hub
@@ -89,6 +90,8 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
             await self.connected()
 
     async def accept(self, subprotocol: str | None = None, headers: Any = None) -> None:
+        if self.connection.close_code is not None:
+            raise Forbidden("Access was withdrawn meanwhile.")
         await super().accept(subprotocol, headers)
         self.hub.counters.accepted += 1
         self.connection.opened()
@@ -107,7 +110,7 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
         try:
             async with asyncio.timeout(config.current().query_timeout):
                 return await user_of_session(key)
-        except TimeoutError:
+        except (TimeoutError, DatabaseError):
             raise Unavailable("The database does not answer.", retry_after=5) from None
 
     def _register(self) -> None:

@@ -210,7 +210,7 @@ class WebSocketProtocol(HandshakingProtocol):
     def close_now(self, code: int, reason: str, give_up_after: float | None = None) -> None:
         """Send a close frame; hang up when the peer answers it, at the latest after a moment."""
         if self.state == self.STATE_OPEN:
-            self.sendCloseFrame(code=code, reasonUtf8=reason.encode()[:123] or None)
+            self.sendCloseFrame(code=code, reasonUtf8=_reason_bytes(reason))
             if give_up_after is not None:
                 self.factory.reactor.callLater(give_up_after, self.give_up)
 
@@ -341,3 +341,8 @@ class WebSocketProtocol(HandshakingProtocol):
 
     def duration(self) -> float:
         return time.time() - self.socket_opened
+
+
+def _reason_bytes(reason: str) -> bytes | None:
+    """A close reason as UTF-8 of at most 123 bytes (RFC 6455 section 5.5.1), cut between characters."""
+    return reason.encode(errors="replace")[:123].decode(errors="ignore").encode() or None

@@ -18,7 +18,7 @@ from .envelope import encode
 from .errors import LayerUnavailable
 from .groups import EVERYONE, room_group, user_group
 from .hub import CONTROL, FRAME
-from .layers import WORKER, WORKER_ID, LoopLayer, MemoryLayer, get_layer
+from .layers import WORKER, WORKER_ID, LoopLayer, MemoryLayer, get_layer, reached
 from .redis_link import settle
 from .runtime import local_hub, run_sync
 
@@ -94,12 +94,7 @@ async def publish(layer: LoopLayer | MemoryLayer, group: str, message: dict[str,
     """
     answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     layer.publish(group, message, lambda result: settle(answer, result))
-    try:
-        return await answer
-    except LayerUnavailable:
-        raise
-    except (OSError, TimeoutError) as error:
-        raise LayerUnavailable() from error
+    return await reached(answer)
 
 
 async def _send(group: str, type: str, data: Any, exclude: Iterable[str], **fields: Any) -> Receipt:

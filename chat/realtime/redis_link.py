@@ -168,6 +168,9 @@ class RedisLink:
                     logger.warning(
                         "redis %s: can't connect: %s", self.name, str(error) or type(error).__name__
                     )
+            except Exception:
+                # A bug below must not leave the worker deaf and dumb: it is logged, and the link goes on.
+                logger.exception("redis %s: the connection failed", self.name)
             finally:
                 self.up = False
                 self._connection = None

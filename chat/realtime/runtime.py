@@ -38,7 +38,7 @@ def get_hub() -> Hub:
 def local_hub() -> Hub | None:
     """A hub of this process, if it serves connections."""
     for loop, hub in list(_hubs.items()):
-        if not loop.is_closed():
+        if loop.is_running():
             return hub
     return None
 

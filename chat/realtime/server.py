@@ -221,6 +221,7 @@ class Server(DaphneServer):
         )
         # Gone at the latest at ``timeout``: this look may come a second late, and closing takes another.
         timeout -= min(2.0, timeout / 10)
+        interval = min(interval, timeout / 2)  # a ping needs time to be answered
         for socket in list(self.sockets):
             socket.check_heartbeat(now, interval, timeout)
         for channel, deadline in list(self.arriving.items()):
