@@ -16,7 +16,7 @@ from django.db import transaction
 from django.db.models.signals import post_delete, post_save
 
 from chat.realtime import CloseCode, control
-from chat.realtime.auth import read_user
+from chat.realtime.auth import read_user, session_digest
 from chat.realtime.hub import Hub
 
 
@@ -30,7 +30,7 @@ def connect_signals() -> None:
 def _logged_out(sender: Any, request: Any, user: Any, **_: Any) -> None:
     key = getattr(getattr(request, "session", None), "session_key", None)
     if key and user is not None:
-        control.tell("close", {"session": key, "code": int(CloseCode.CREDENTIALS_ENDED)})
+        control.tell("close", {"session": session_digest(key), "code": int(CloseCode.CREDENTIALS_ENDED)})
 
 
 def _saved(sender: Any, instance: Any, created: bool, update_fields: Any = None, **_: Any) -> None:
