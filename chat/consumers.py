@@ -85,7 +85,14 @@ class ChatConsumer(RealtimeConsumer):
         else:
             super()._forget(code)
 
+    def draining(self) -> None:
+        self.connection.push(Frame(envelope.encode("system", {"event": "draining"}, room=self.room)[1]))
+
     # --- messages ---------------------------------------------------------------------------------
+
+    def check_message(self, message: Incoming) -> None:
+        if message.room is not None and message.room != self.room:
+            raise EnvelopeError("You are not in that room.", code="not_in_room")
 
     @on("chat")
     async def chat(self, message: Incoming) -> None:
@@ -97,8 +104,6 @@ class ChatConsumer(RealtimeConsumer):
         ref = ref_of(message)
         if ref is not None and (type(ref) is not str or len(ref) > envelope.MAX_ID_LENGTH):
             raise EnvelopeError(f"A message's id is a text of at most {envelope.MAX_ID_LENGTH} characters.")
-        if message.room is not None and message.room != self.room:
-            raise EnvelopeError("You are not in that room.", code="not_in_room")
         actions.say(self.connection, self.room, data, ref)
         await self.hub.layer.relief()
 

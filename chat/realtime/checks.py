@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 import redis
+from channels_redis.utils import decode_hosts
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
@@ -27,11 +28,11 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(".")[:3] if part.isdigit())
 
 
-def _redis_url() -> str | None:
+def _redis_hosts() -> list[dict[str, Any]]:
+    """The layer's Redis servers, as channels-redis reads its ``hosts``; none with the in-memory layer."""
     layers: dict[str, Any] = settings.CHANNEL_LAYERS
-    config = layers.get("default", {})
-    hosts = config.get("CONFIG", {}).get("hosts")
-    return str(hosts[0]["address"]) if hosts else None
+    hosts = layers.get("default", {}).get("CONFIG", {}).get("hosts")
+    return decode_hosts(hosts) if hosts else []
 
 
 @register(Tags.compatibility)
@@ -57,7 +58,7 @@ def check_versions(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 def check_workers(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Several workers need a message bus between them."""
     workers = getattr(settings, "WEB_CONCURRENCY", 1)
-    if _redis_url() is None and workers > 1:
+    if not _redis_hosts() and workers > 1:
         return [
             Error(
                 f"WEB_CONCURRENCY is {workers}, but the in-memory channel layer reaches one process only.",
@@ -95,12 +96,15 @@ def check_origins(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 @register(Tags.compatibility, deploy=True)
 def check_redis(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Redis answers, and keeps enough for a worker that is behind for a moment."""
-    url = _redis_url()
-    if url is None:
-        return []
-    client = redis.Redis.from_url(
-        url, socket_timeout=REDIS_TIMEOUT, socket_connect_timeout=REDIS_TIMEOUT, retry=None
-    )
+    return [found for host in _redis_hosts() for found in _check_host(host)]
+
+
+def _check_host(host: dict[str, Any]) -> list[CheckMessage]:
+    settings = {**host, "socket_timeout": REDIS_TIMEOUT, "socket_connect_timeout": REDIS_TIMEOUT}
+    address = settings.pop("address", None)
+    if "sentinels" in settings:
+        return []  # the master is found at run time
+    client = redis.Redis.from_url(address, **settings) if address else redis.Redis(**settings)
     try:
         client.ping()
         found: Any = client.config_get("client-output-buffer-limit")

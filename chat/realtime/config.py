@@ -32,6 +32,7 @@ class Config:
 
 
 _current = Config()
+_pinned: dict[str, Any] = {}
 _listeners: list[Callable[[Config], None]] = []
 
 
@@ -41,12 +42,19 @@ def current() -> Config:
 
 
 def apply(**changes: Any) -> Config:
-    """Replace some settings from now on, in this process. Raises TypeError for an unknown name."""
+    """Replace some settings from now on, in this process, but for pinned ones. Raises TypeError for an
+    unknown name."""
     global _current
-    _current = replace(_current, **changes)
+    _current = replace(_current, **{**changes, **_pinned})
     for listener in _listeners:
         listener(_current)
     return _current
+
+
+def pin(**changes: Any) -> Config:
+    """Fix some settings for this process: what the command line says goes before what is applied later."""
+    _pinned.update(changes)
+    return apply()
 
 
 def on_change(listener: Callable[[Config], None]) -> None:

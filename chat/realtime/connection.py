@@ -125,7 +125,7 @@ class Connection:
     async def send(self, frame: Frame) -> None:
         """Queue a reply; while the buffer is full, wait for this client to read (only its own handler
         waits). Returns silently when the connection closes meanwhile."""
-        while self._full():
+        while self.full:
             if self._waiters is None:
                 self._waiters = []
             room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -180,7 +180,9 @@ class Connection:
             self.close(CloseCode.SLOW_CONSUMER)
         return False
 
-    def _full(self) -> bool:
+    @property
+    def full(self) -> bool:
+        """Whether a reply has to wait for this client to read."""
         return (
             self.state is State.OPEN
             and self._backlog is not None

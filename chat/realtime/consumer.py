@@ -15,7 +15,6 @@ from typing import Any, ClassVar
 
 from channels.consumer import get_handler_name
 from channels.exceptions import DenyConnection, StopConsumer
-from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from channels.layers import get_channel_layer
 from msgspec import UNSET
 
@@ -62,6 +61,11 @@ class RealtimeConsumer(LifecycleConsumer):
     """
 
     handlers: ClassVar[dict[str, str]] = {}
+    _begun = False  # events wait until ``connect`` and ``connected`` have returned
+    _overdue = False
+    _events: deque[dict[str, Any]] | None = None
+    _pump: asyncio.Task[None] | None = None
+    _task: asyncio.Task[Any] | None = None
     _reads_json: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -70,36 +74,40 @@ class RealtimeConsumer(LifecycleConsumer):
         for name, member in vars(cls).items():
             if hasattr(member, "handles"):
                 cls.handlers[member.handles] = name
-        cls._reads_json = cls.receive_json is not AsyncJsonWebsocketConsumer.receive_json
+        cls._reads_json = cls.receive_json is not RealtimeConsumer.receive_json
 
     # --- the ASGI application ---------------------------------------------------------------------
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.scope = scope
         self.base_send = send
+        self.channel_layer = get_channel_layer(self.channel_layer_alias)
+        self.hub = get_hub()
+        self.connection = None  # type: ignore[assignment]
         if scope["type"] == "http":
             await answer_request(self, scope, receive, send)
             return
-        self.channel_layer = get_channel_layer(self.channel_layer_alias)
-        self.hub = get_hub()
-        self._events: deque[dict[str, Any]] | None = None
-        self._pump: asyncio.Task[None] | None = None
         self._task = asyncio.current_task()
-        self._overdue = False
-        self.connection = None  # type: ignore[assignment]
         try:
             while True:
                 event = await receive()
                 if event["type"] == "websocket.receive":
                     await self._receive(event)
-                else:
-                    await self.dispatch(event)
+                    continue
+                if event["type"] == "websocket.disconnect":
+                    await self._end_events()
+                await self.dispatch(event)
+                self._begun = True
+                if self._events and self._pump is None:
+                    self._start_pump()
         except StopConsumer:
             return
         finally:
             if self.connection is not None:
                 self.connection.close(CloseCode.INTERNAL_ERROR)  # if it is still open, nobody serves it now
             self._forget(CloseCode.ABNORMAL)
+            if self._pump is not None:
+                self._pump.cancel()
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         """An ASGI event or a layer event: to the method of its type, without Channels' thread hop."""
@@ -115,6 +123,8 @@ class RealtimeConsumer(LifecycleConsumer):
         if self._pump is not None:
             await asyncio.shield(self._pump)
         connection = self.connection
+        if connection.state is not State.OPEN:
+            return  # closed by us: what the client still says is not heard any more
         text = event.get("text")
         data = event.get("bytes") if text is None else None
         size = len(text) if text is not None else len(data or b"")
@@ -129,7 +139,7 @@ class RealtimeConsumer(LifecycleConsumer):
             self._answer_failure(error, text)
         except asyncio.CancelledError as error:
             if self._was_overdue():
-                self._answer_failure(TimeoutError(), text)
+                self._answer_overdue(text)
             elif self._is_ending():
                 raise
             else:  # the handler awaited something that was cancelled: its bug, not our end
@@ -150,11 +160,33 @@ class RealtimeConsumer(LifecycleConsumer):
                 raise EnvelopeError("The message is not valid JSON.", code="invalid_json") from None
             await self.receive_json(content, **kwargs)
             return
-        message = envelope.decode(text_data)
+        await self.handle(envelope.decode(text_data))
+
+    async def receive_json(self, content: Any, **kwargs: Any) -> None:
+        """The Channels way in: overridden, it gets any JSON; called, it goes on to the handlers."""
+        await self.handle(envelope.check(content))
+
+    async def handle(self, message: Incoming) -> None:
+        """Give a checked message to the handler of its type. Raises EnvelopeError."""
         name = self.handlers.get(message.type)
         if name is None:
             raise EnvelopeError("There is no message of this type to send.", code="unknown_type")
+        self.check_message(message)
         await getattr(self, name)(message)
+
+    def check_message(self, message: Incoming) -> None:
+        """Look at a message of a known type before its handler gets it; raise EnvelopeError to refuse it."""
+
+    def draining(self) -> None:
+        """The server is about to stop: the close frame (1001) comes next. Push a last word here."""
+
+    def _answer_overdue(self, text: str | None) -> None:
+        """A handler has had its time. If it waited for this client to read, that is the client's fault."""
+        if self.connection.full:
+            self.hub.counters.slow_closed += 1
+            self.connection.close(CloseCode.SLOW_CONSUMER)
+        else:
+            self._answer_failure(TimeoutError(), text)
 
     def _answer_failure(self, error: BaseException, text: str | None) -> None:
         ref = envelope.peek_id(text) if text is not None else None
@@ -184,11 +216,18 @@ class RealtimeConsumer(LifecycleConsumer):
             self._events = deque()
         if len(self._events) >= config.current().send_buffer:
             self.hub.counters.dropped += 1
+            self.hub.counters.slow_closed += 1
             self.connection.close(CloseCode.SLOW_CONSUMER)
             return
         self._events.append(message)
-        if self.connection.busy_since is None and self._pump is None:
+        if self._begun and self.connection.busy_since is None and self._pump is None:
             self._start_pump()
+
+    async def _end_events(self) -> None:
+        """The socket is gone: an event's handler that still works is ended, before ``disconnect``."""
+        if self._pump is not None:
+            self._pump.cancel()
+            await asyncio.wait({self._pump}, timeout=1)
 
     def _start_pump(self) -> None:
         self._pump = self.hub.loop.create_task(self._run_events())
@@ -205,13 +244,13 @@ class RealtimeConsumer(LifecycleConsumer):
                     connection.close()
                 except Exception:
                     # An event handler's bug is nobody's message: it is logged, the socket lives on.
-                    logger.exception("event %s failed, connection %s", message["type"], connection.id)
+                    logger.exception("event %s failed, connection %s", message.get("type"), connection.id)
                 except asyncio.CancelledError:
                     overdue = self._was_overdue()
                     if not overdue and self._is_ending():
                         raise
                     what = "took too long" if overdue else "was cancelled"
-                    logger.error("event %s %s, connection %s", message["type"], what, connection.id)
+                    logger.error("event %s %s, connection %s", message.get("type"), what, connection.id)
         finally:
             connection.busy_since = None
             self._pump = None
@@ -240,6 +279,8 @@ class RealtimeConsumer(LifecycleConsumer):
 
     async def send(self, text_data: Any = None, bytes_data: Any = None, close: Any = False) -> None:
         """Send to this client, after everything that was sent before; waits while its buffer is full."""
+        if self.connection is None or self.connection.state is State.CONNECTING:
+            raise RuntimeError("Accept the connection before sending over it.")
         if text_data is not None:
             await self.connection.send(Frame(text_data.encode()))
         elif bytes_data is not None:

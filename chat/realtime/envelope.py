@@ -56,11 +56,25 @@ def decode(text: str | bytes) -> Incoming:
     except (msgspec.DecodeError, UnicodeError):
         raise EnvelopeError("The message is not valid JSON.", code="invalid_json") from None
     _check_size_of_parts(text)
+    _check_parts(message)
+    return message
+
+
+def check(content: Any) -> Incoming:
+    """Check JSON that was decoded elsewhere. Raises EnvelopeError ``invalid_message``."""
+    try:
+        message = msgspec.convert(content, Incoming)
+    except msgspec.ValidationError as error:
+        raise EnvelopeError(_explain(error), code=_code_of(error)) from None
+    _check_parts(message)
+    return message
+
+
+def _check_parts(message: Incoming) -> None:
     if message.data is not UNSET and type(message.data) is not str:
         _check_numbers(message.data)
     if type(message.id) is int or type(message.id) is dict or type(message.id) is list:
         _check_numbers(message.id)
-    return message
 
 
 def encode(
@@ -91,13 +105,15 @@ def error(code: str, message: str, *, ref: Any = None, retry_after: float | None
     return encode("error", data)[1]
 
 
-def peek_id(text: str | bytes) -> str | None:
+def peek_id(text: str | bytes) -> str | int | None:
     """The ``id`` of a message that was refused, where it can still be read: an error refers to it."""
     try:
         found = msgspec.json.decode(text)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return None
     ident = found.get("id") if isinstance(found, dict) else None
+    if isinstance(ident, int) and not isinstance(ident, bool) and _INT_MIN <= ident <= _INT_MAX:
+        return ident
     return ident if isinstance(ident, str) and len(ident) <= MAX_ID_LENGTH else None
 
 

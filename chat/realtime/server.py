@@ -10,6 +10,7 @@ import asyncio
 import gc
 import logging
 import os
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,7 @@ from daphne.http_protocol import HTTPFactory as DaphneHTTPFactory
 from daphne.http_protocol import WebRequest
 from daphne.ws_protocol import WebSocketFactory
 from twisted.internet import defer, reactor, tcp
-from twisted.internet.endpoints import serverFromString
+from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromString
 from twisted.logger import STDLibLogObserver, globalLogBeginner
 from twisted.web import http
 
@@ -106,25 +107,18 @@ class HTTPFactory(DaphneHTTPFactory):
 
 
 class Server(DaphneServer):
-    """One worker's server.
-
-    ``heartbeat`` is ``(interval, timeout)`` in seconds, or None for the settings in force, which may change
-    while it runs; so is ``max_message``, in bytes. ``on_ready()`` is called once it listens.
-    """
+    """One worker's server. ``endpoints`` are Twisted's descriptions or file descriptors of listening sockets;
+    ``on_ready()`` is called once it listens; ``shutdown_timeout`` is in seconds."""
 
     def __init__(
         self,
         *args: Any,
         shutdown_timeout: float = 10.0,
-        heartbeat: tuple[float, float] | None = None,
-        max_message: int | None = None,
         on_ready: Callable[[], None] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.shutdown_timeout = shutdown_timeout
-        self.heartbeat = heartbeat
-        self.max_message = max_message
         self.on_ready = on_ready
         self.loop: asyncio.AbstractEventLoop = reactor._asyncioEventloop
         self.clock = self.loop.time
@@ -158,7 +152,7 @@ class Server(DaphneServer):
         reactor.callLater(1, self.application_checker)
         reactor.callLater(2, self.timeout_checker)
         for description in self.endpoints:
-            listener = serverFromString(reactor, str(description)).listen(self.http_factory)
+            listener = _endpoint(description).listen(self.http_factory)
             listener.addCallback(self.listen_success)
             listener.addErrback(self.listen_error)
             self.listeners.append(listener)
@@ -169,7 +163,7 @@ class Server(DaphneServer):
         reactor.run(installSignalHandlers=self.signal_handlers)
 
     def listen_success(self, port: Any) -> None:
-        if isinstance(port, tcp.Port):
+        if isinstance(port, tcp.Port) and port.addressFamily != socket.AF_UNIX:
             port.transport = EagerTransport
         self.ports.append(port)
 
@@ -191,9 +185,8 @@ class Server(DaphneServer):
 
     def _apply(self, settings: config.Config) -> None:
         """Settings changed: the largest message is autobahn's to enforce, at the frame's header."""
-        limit = settings.max_message_bytes if self.max_message is None else self.max_message
-        WebSocketProtocol.maxMessagePayloadSize = limit
-        WebSocketProtocol.maxFramePayloadSize = limit
+        WebSocketProtocol.maxMessagePayloadSize = settings.max_message_bytes
+        WebSocketProtocol.maxFramePayloadSize = settings.max_message_bytes
 
     # --- while serving ----------------------------------------------------------------------------
 
@@ -215,15 +208,12 @@ class Server(DaphneServer):
 
     def sweep(self, now: float) -> None:
         """Once a second: heartbeats and late requests."""
-        interval, timeout = self.heartbeat or (
-            config.current().heartbeat_interval,
-            config.current().heartbeat_timeout,
-        )
+        interval, timeout = config.current().heartbeat_interval, config.current().heartbeat_timeout
         # Gone at the latest at ``timeout``: this look may come a second late, and closing takes another.
         timeout -= min(2.0, timeout / 10)
         interval = min(interval, timeout / 2)  # a ping needs time to be answered
-        for socket in list(self.sockets):
-            socket.check_heartbeat(now, interval, timeout)
+        for protocol in list(self.sockets):
+            protocol.check_heartbeat(now, interval, timeout)
         for channel, deadline in list(self.arriving.items()):
             if now >= deadline:
                 del self.arriving[channel]
@@ -242,14 +232,17 @@ class Server(DaphneServer):
     async def drain(self) -> None:
         """Accept nobody, say 1001 to everybody, wait for the applications until the time limit."""
         deadline = self.clock() + max(0.1, self.shutdown_timeout - STOP_MARGIN)
-        get_hub().draining = True
+        hub = get_hub()
+        hub.draining = True
         for port in self.ports:
             port.stopListening()
+        for connection in list(hub.connections.values()):
+            connection.consumer.draining()
         patience = self.clock() + min(LAST_REQUESTS, self.shutdown_timeout / 4)
         while True:
-            for socket in list(self.sockets):
-                if socket.state == socket.STATE_OPEN:
-                    socket.end(CloseCode.GOING_AWAY)
+            for protocol in list(self.sockets):
+                if protocol.state == protocol.STATE_OPEN:
+                    protocol.end(CloseCode.GOING_AWAY)
             for channel in list(self.arriving):
                 if channel.served or self.clock() >= patience:
                     channel.transport.loseConnection()
@@ -260,8 +253,8 @@ class Server(DaphneServer):
             await asyncio.sleep(0.02)
         for task in self._running():
             task.cancel()
-        for socket in list(self.sockets):
-            socket.give_up()
+        for protocol in list(self.sockets):
+            protocol.give_up()
         if self._running():
             await asyncio.wait(self._running(), timeout=0.2)
         logger.info("stopped")
@@ -275,6 +268,14 @@ def _complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Log what nobody caught, but not the end of a request whose client has gone: Django drops it."""
     if not isinstance(context.get("exception"), asyncio.CancelledError):
         loop.default_exception_handler(context)
+
+
+def _endpoint(description: str | int) -> Any:
+    """Where to listen: Twisted's words for it, or an inherited listening socket's file descriptor."""
+    if isinstance(description, str):
+        return serverFromString(reactor, description)
+    with socket.socket(fileno=os.dup(description)) as inherited:
+        return AdoptedStreamServerEndpoint(reactor, description, inherited.family)
 
 
 class _Reply:

@@ -7,8 +7,10 @@ import logging
 import os
 import signal
 import socket
+import stat
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from django.core import checks
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.module_loading import import_string
 
-from chat.realtime import supervisor
+from chat.realtime import config, supervisor
 
 BACKLOG = 4096  # connections that wait to be accepted, of all workers together
 LARGEST_WORKERS = 64
@@ -106,19 +108,16 @@ class _Worker:
 
     def run(self) -> None:
         from daphne.access import AccessLogGenerator
-        from daphne.endpoints import build_endpoint_description_strings
 
         from chat.realtime.server import Server
 
         options = self.options
-        endpoints = build_endpoint_description_strings(
-            host=None, port=None, unix_socket=None, file_descriptor=options["fd"]
-        )
+        config.pin(**_pinned(options))
         stream = _access_log(options["access_log"])
         proxied = options["proxy_headers"]
         server = Server(
             import_string(settings.ASGI_APPLICATION),
-            endpoints=sorted(options["endpoint"]) or endpoints,
+            endpoints=sorted(options["endpoint"]) or [options["fd"]],
             http_timeout=options["http_timeout"],
             websocket_timeout=options["websocket_timeout"],
             websocket_connect_timeout=options["websocket_connect_timeout"],
@@ -133,8 +132,6 @@ class _Worker:
             proxy_forwarded_proto_header="X-Forwarded-Proto" if proxied else None,
             server_name=options["server_name"],
             shutdown_timeout=options["shutdown_timeout"],
-            heartbeat=_heartbeat(options),
-            max_message=_max_message(options),
             on_ready=lambda: self._ready(options["shutdown_timeout"]),
         )
         server.run()
@@ -196,8 +193,7 @@ def _listen(options: dict[str, Any]) -> tuple[socket.socket, str]:
             return socket.socket(fileno=options["fd"]), f"file descriptor {options['fd']}"
         if options["unix_socket"]:
             listening = socket.socket(socket.AF_UNIX)
-            if os.path.exists(options["unix_socket"]):
-                os.unlink(options["unix_socket"])
+            _remove_dead_socket(options["unix_socket"])
             listening.bind(options["unix_socket"])
             where = f"unix:{options['unix_socket']}"
         else:
@@ -216,6 +212,19 @@ def _listen(options: dict[str, Any]) -> tuple[socket.socket, str]:
     return listening, where
 
 
+def _remove_dead_socket(path: str) -> None:
+    """Make way for a UNIX socket: only a socket that nobody listens on is removed."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return  # binding says that the address is in use
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX) as probe, suppress(ConnectionRefusedError):
+        probe.connect(path)
+        return
+    os.unlink(path)
+
+
 def _worker_arguments(given: list[str], fd: int) -> list[str]:
     """A worker's arguments: the given ones, which say nothing of sockets, and the inherited socket."""
     return [*given, "--workers", "1", "--fd", str(fd)]
@@ -231,15 +240,16 @@ def _access_log(path: str | None) -> Any:
         raise CommandError(f"--access-log: {error}") from None
 
 
-def _heartbeat(options: dict[str, Any]) -> tuple[float, float] | None:
-    """``(interval, timeout)`` where an option says so, as Daphne means them: the timeout follows the ping."""
-    if options["ping_interval"] is None and options["ping_timeout"] is None:
-        return None
-    interval = options["ping_interval"] or 25.0
-    return interval, interval + (options["ping_timeout"] or 30.0)
-
-
-def _max_message(options: dict[str, Any]) -> int | None:
+def _pinned(options: dict[str, Any]) -> dict[str, Any]:
+    """The settings that options fix for this server."""
+    pinned: dict[str, Any] = {}
+    if options["ping_interval"] is not None or options["ping_timeout"] is not None:
+        # As Daphne means them: the timeout follows the ping.
+        interval = options["ping_interval"] or config.current().heartbeat_interval
+        pinned["heartbeat_interval"] = interval
+        pinned["heartbeat_timeout"] = interval + (options["ping_timeout"] or 30.0)
     given = [options["websocket_max_message_size"], options["websocket_max_frame_size"]]
     sizes = [size for size in given if size]
-    return min(sizes) if sizes else None
+    if sizes:
+        pinned["max_message_bytes"] = min(sizes)
+    return pinned
