@@ -2,7 +2,8 @@
 
 Each worker looks at the settings row and at the rooms' last change once a second, on a database thread.
 A look costs two small queries (1 ms). It needs no message bus, so it works in every process and after
-every kind of change. While the database can't be reached the last known settings hold.
+every kind of change. While the database can't be reached the last known settings hold; a worker that has
+never seen them refuses handshakes, since the defaults may be laxer than what an operator has set.
 """
 
 from __future__ import annotations
@@ -14,16 +15,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from channels.db import database_sync_to_async
 from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import Error as DatabaseError
 from django.db.models import Count, Max
 from django.utils import timezone
 
 from chat import rooms
 from chat.models import ChatSettings, Room
-from chat.realtime import CloseCode, config
+from chat.realtime import CloseCode, Unavailable, config
+from chat.realtime.database import in_database
 from chat.realtime.hub import Hub
-from chat.realtime.runtime import get_hub
+from chat.validators import validate_room_pattern
 
 logger = logging.getLogger("chat")
 
@@ -48,9 +51,8 @@ class Policy:
 
 
 _policy = Policy()
-_version: Any = None  # of the rooms' table
-_look: asyncio.Task[None] | None = None
-_failing = False
+_refused_pattern = ""  # the settings' last pattern that can't be used
+_watches: dict[Hub, _Watch] = {}
 
 
 def policy() -> Policy:
@@ -64,44 +66,116 @@ def auth_required() -> bool:
 
 
 async def ready(hub: Hub) -> None:
-    """Before a handshake is decided: have looked at least once, and keep looking."""
-    if watch not in hub.sweepers:
-        hub.sweepers.append(watch)
-        await look()
+    """Before a handshake is decided: have looked at least once, and keep looking.
+
+    Raises Unavailable while the database has not told the settings yet.
+    """
+    watch = _watches.get(hub)
+    if watch is None:
+        for old in [known for known in _watches if known.loop.is_closed()]:
+            del _watches[old]
+        watch = _watches[hub] = _Watch(hub)
+        hub.sweepers.append(watch.sweep)
+    if not watch.known:
+        await asyncio.shield(watch.look())
+        if not watch.known:
+            raise Unavailable("The settings can't be read yet.", retry_after=2)
 
 
-def watch(now: float) -> None:
-    """The hub's tick, once a second."""
-    global _look
-    if _look is None or _look.done():
-        _look = asyncio.get_running_loop().create_task(look())
+class _Watch:
+    """One hub's looks at the tables, one at a time. They never raise."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self.known = False  # whether what holds is what operators have set, or there is nothing to know
+        self._task: asyncio.Task[None] | None = None
+        self._failing = False
+        self._version: Any = None  # of the rooms' table, as it was last enforced
+        self._enforced: tuple[bool, int] | None = None  # the rules that all connections were held against
+        self._again = False
+
+    def sweep(self, now: float) -> None:
+        """The hub's tick, once a second."""
+        self.look()
+
+    def look(self) -> asyncio.Task[None]:
+        """Begin to look, unless a look is under way."""
+        if self._task is None or self._task.done():
+            self._task = self.hub.loop.create_task(self._look())
+        return self._task
+
+    async def _look(self) -> None:
+        """Read both tables and put into force what has changed."""
+        try:
+            async with asyncio.timeout(config.current().query_timeout):
+                row, version, rules = await _read(self._version)
+                _apply(row)
+                if version != self._version:
+                    rooms.replace(rules)
+                self.known = True
+                await self._enforce()
+                self._version = version
+        except Exception as error:  # noqa: BLE001 (whatever ails the database, chatting goes on; said once)
+            self._failed(error)
+            return
+        if self._failing:
+            logger.warning("the chat's settings can be read again")
+        self._failing = False
+
+    def _failed(self, error: Exception) -> None:
+        if not self.known and not _may_tell_later(error):
+            # Nothing was ever set, so the defaults hold, for rooms too.
+            self.known = True
+            rooms.replace({})
+        if not self._failing:
+            held = "the last known hold" if self.known else "handshakes are refused until they can"
+            logger.error("the chat's settings can't be read, %s: %s", held, type(error).__name__)
+        self._failing = True
+
+    async def _enforce(self) -> None:
+        """Part with those who may not stay, after a change and once more at the next look: a handshake that
+        was decided just before the change may have registered its connection just after it."""
+        rules = (auth_required(), rooms.generation())
+        if rules == self._enforced and not self._again:
+            return
+        again = rules != self._enforced
+        if auth_required():
+            self._part_with_anonymous()
+        await self._recheck()
+        self._enforced, self._again = rules, again
+
+    def _part_with_anonymous(self) -> None:
+        """A sign-in is required (4501: come back with credentials)."""
+        for connection in list(self.hub.connections.values()):
+            if connection.user is None and connection.consumer.requires_user():
+                connection.close(CloseCode.CREDENTIALS_ENDED, "sign-in required")
+
+    async def _recheck(self) -> None:
+        """Part with those who may not be in their room (4503)."""
+        # A connection's own ``room`` is set late in its handshake, after its consumer was let in.
+        members = [
+            (connection, room)
+            for connection in self.hub.connections.values()
+            if (room := connection.room or getattr(connection.consumer, "room", None)) is not None
+        ]
+        found = await rooms.rules_of({room for _, room in members})
+        for connection, room in members:
+            rule = found.get(room)
+            if rule is not None and not rule.admits(connection.consumer.user):
+                connection.close(CloseCode.ACCESS_WITHDRAWN)
 
 
-async def look() -> None:
-    """Read both tables and put into force what has changed."""
-    global _failing, _version
-    try:
-        async with asyncio.timeout(config.current().query_timeout):
-            row, version, rules = await _read(_version)
-    except Exception as error:  # noqa: BLE001 (whatever ails the database, chatting goes on; said once)
-        if not _failing:
-            logger.error("the chat's settings can't be read, the last known hold: %s", type(error).__name__)
-        _failing = True
-        return
-    if _failing:
-        logger.warning("the chat's settings can be read again")
-    _failing = False
-    was_open = not auth_required()
-    _apply(row)
-    if was_open and auth_required():
-        _part_with_anonymous()
-    if version != _version:
-        first, _version = _version is None, version
-        if rooms.replace(rules) and not first:
-            await _recheck()
+def _may_tell_later(error: Exception) -> bool:
+    """Whether there are settings that the database could not tell just now. There are none in one without our
+    tables, nor in a test that must not ask it (pytest-django's RuntimeError)."""
+    if not isinstance(error, DatabaseError | OSError):
+        return False
+    cause = error.__cause__
+    missing = getattr(cause, "sqlstate", None) == "42P01" or str(error).startswith("no such table")
+    return not missing
 
 
-@database_sync_to_async
+@in_database
 def _read(known: Any) -> tuple[ChatSettings, Any, dict[str, rooms.Rule] | None]:
     """The settings, the rooms' version, and their rules where it is not the ``known`` one."""
     version: Any = tuple(Room.objects.aggregate(rooms=Count("pk"), changed=Max("updated_at")).values())
@@ -114,9 +188,7 @@ def _read(known: Any) -> tuple[ChatSettings, Any, dict[str, rooms.Rule] | None]:
 
 def _apply(row: ChatSettings) -> None:
     global _policy
-    pattern = _policy.room_pattern
-    if (pattern.pattern if pattern else "") != row.room_pattern:
-        pattern = re.compile(row.room_pattern) if row.room_pattern else None
+    pattern = _pattern(row.room_pattern, _policy.room_pattern)
     _policy = Policy(row.auth_required, row.presence_limit, row.max_room_members, pattern)
     current = config.current()
     changes = {
@@ -126,18 +198,17 @@ def _apply(row: ChatSettings) -> None:
         config.apply(**changes)
 
 
-def _part_with_anonymous() -> None:
-    """A sign-in is required from now on (4501: come back with credentials)."""
-    for connection in list(get_hub().connections.values()):
-        if connection.user is None and connection.consumer.requires_user():
-            connection.close(CloseCode.CREDENTIALS_ENDED, "sign-in required")
-
-
-async def _recheck() -> None:
-    """The rooms changed: part with those who may not stay (4503)."""
-    connections = [c for c in get_hub().connections.values() if c.room is not None]
-    found = await rooms.rules_of({c.room for c in connections if c.room is not None})
-    for connection in connections:
-        rule = found.get(connection.room or "")
-        if rule is not None and not rule.admits(connection.consumer.user):
-            connection.close(CloseCode.ACCESS_WITHDRAWN)
+def _pattern(text: str, last: re.Pattern[str] | None) -> re.Pattern[str] | None:
+    """The names that are allowed; the ``last`` ones where ``text`` can't be used: ``update()`` and raw SQL
+    check nothing, and a pattern that takes for ever would hold up the worker."""
+    global _refused_pattern
+    if text == (last.pattern if last else "") or (text and text == _refused_pattern):
+        return last
+    try:
+        validate_room_pattern(text)
+    except ValidationError:
+        _refused_pattern = text
+        logger.error("the settings' pattern for room names can't be used, the last one holds")
+        return last
+    _refused_pattern = ""
+    return re.compile(text) if text else None

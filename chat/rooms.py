@@ -13,11 +13,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from channels.db import database_sync_to_async
+from django.db import Error as DatabaseError
 from django.db.models import QuerySet
 
 from chat.models import Access, Room
 from chat.realtime import Forbidden, NotFound, Unavailable, config
+from chat.realtime.database import in_database
 
 # Room names come from clients: so many rules are kept, the least recently used ones go.
 MAX_RULES = 10_000
@@ -31,7 +32,6 @@ class Rule:
 
     access: str = Access.EVERYONE
     closed: bool = False
-    title: str = ""
     members: frozenset[Any] = frozenset()  # user ids, where it is for members only
 
     def admits(self, user: Any) -> bool:
@@ -45,6 +45,7 @@ class Rule:
 
 
 _rules: OrderedDict[str, Rule] = OrderedDict()
+_generation = 0  # grows with every change of the rules
 _complete = False  # whether every room that has a row is in there
 _OPEN = Rule()
 
@@ -55,34 +56,36 @@ def check_name(name: str, pattern: re.Pattern[str] | None) -> None:
         raise NotFound("There is no room of this name.", code="invalid_room")
 
 
-async def check_access(name: str, user: Any) -> Rule:
-    """The room's rule. Raises Forbidden, or Unavailable when the database can't tell in time."""
+async def check_access(name: str, user: Any) -> None:
+    """Raise Forbidden, or Unavailable when the database can't tell in time."""
     rule = await rule_of(name)
     if not rule.admits(user):
         raise Forbidden("This room is closed." if rule.closed else "You may not join this room.")
-    return rule
 
 
 async def rule_of(name: str) -> Rule:
-    """The rule for a (valid) room name."""
+    """The rule for a (valid) room name. Raises Unavailable."""
     rule = _rules.get(name)
     if _complete:
         return rule or _OPEN
     if rule is not None:
         _rules.move_to_end(name)
         return rule
+    asked = _generation
     try:
         async with asyncio.timeout(config.current().query_timeout):
             found = await read_rules([name])
-    except TimeoutError:
+    except (TimeoutError, DatabaseError):
         raise Unavailable("The database does not answer.", retry_after=5) from None
+    if asked != _generation:  # what was read may be older than the change
+        return await rule_of(name)
     rule = _rules[name] = found.get(name, _OPEN)
     while len(_rules) > MAX_RULES:
         _rules.popitem(last=False)
     return rule
 
 
-@database_sync_to_async
+@in_database
 def read_rules(names: Iterable[str]) -> dict[str, Rule]:
     """The rules of those rooms that have a row."""
     return _read(Room.objects.filter(name__in=list(names)))
@@ -98,21 +101,23 @@ def _read(found: QuerySet[Room]) -> dict[str, Rule]:
     through = Room.members.through.objects.filter(room__in=found.filter(access=Access.MEMBERS))
     for room_id, user_id in through.values_list("room_id", "user_id"):
         members.setdefault(room_id, set()).add(user_id)
-    return {
-        room.name: Rule(room.access, room.closed, room.title, frozenset(members.get(room.pk, ())))
-        for room in found
-    }
+    return {room.name: Rule(room.access, room.closed, frozenset(members.get(room.pk, ()))) for room in found}
 
 
-def replace(rules: dict[str, Rule] | None) -> bool:
-    """The table may have changed: these are its rules; None: ask for each. Returns whether any differs."""
-    global _complete
+def replace(rules: dict[str, Rule] | None) -> None:
+    """The table may have changed: these are its rules; None: ask for each."""
+    global _complete, _generation
     if rules is not None and _complete and rules == _rules:
-        return False
+        return
     _complete = rules is not None
+    _generation += 1
     _rules.clear()
     _rules.update(rules or {})
-    return True
+
+
+def generation() -> int:
+    """The number of the rules in force; another one after each change."""
+    return _generation
 
 
 async def rules_of(names: set[str]) -> dict[str, Rule]:
