@@ -153,7 +153,8 @@ def test_an_error_repeats_nothing_of_the_client(noise):
 @given(st.text() | st.binary())
 def test_an_errors_ref_is_found_or_none(text):
     """``peek_id`` never raises."""
-    assert envelope.peek_id(text) is None or isinstance(envelope.peek_id(text), str)
+    found = envelope.peek_id(text)
+    assert found is None or isinstance(found, str | int)
 
 
 @pytest.mark.parametrize(
@@ -162,14 +163,17 @@ def test_an_errors_ref_is_found_or_none(text):
         ('{"id":"a"}', "a"),
         ('{"id":"' + "x" * 128 + '"}', "x" * 128),
         ('{"id":"' + "x" * 129 + '"}', None),
-        ('{"id":7}', None),
+        ('{"id":7}', 7),
+        ('{"id":true}', None),
+        ('{"id":1.5}', None),
+        ('{"id":%d}' % 2**64, None),
         ('["id"]', None),
         ('{"id":"a"', None),
         ("[" * 100_000, None),
     ],
 )
-def test_a_ref_is_a_short_text(text, ref):
-    """A bad message's id is echoed only where it is a text of at most 128 characters."""
+def test_a_ref_is_a_short_text_or_a_number(text, ref):
+    """A bad message's id is echoed where it is a text of at most 128 characters, or a whole number of 64 bits."""
     assert envelope.peek_id(text) == ref
 
 

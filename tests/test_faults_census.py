@@ -4,6 +4,7 @@ The tests share a server and a Redis: each leaves both as it found them, working
 """
 
 import asyncio
+import itertools
 import signal
 import time
 from collections.abc import Iterator
@@ -41,10 +42,11 @@ def limited(redis_to_break: RedisServer) -> Iterator[ChatServer]:
 
 @pytest.fixture(autouse=True)
 async def _in_force(limited):
-    """The limit is in force on both workers."""
+    """The limit is in force on both workers, and both count: a worker does so from its first room on."""
+    rooms = (f"counting-{number}" for number in itertools.count())
 
     async def look() -> bool:
-        clients = await on_each_worker(limited, lambda: Client.connect(limited.ws()))
+        clients = await on_each_worker(limited, lambda: Client.connect(limited.ws(next(rooms))))
         for client in clients:
             await client.close()
         return all(client.welcome["data"]["limits"]["send_buffer"] == MARK for client in clients)

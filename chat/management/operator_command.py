@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -33,6 +34,8 @@ class OperatorCommand(BaseCommand):
 
     def ask(self, question: Callable[[Operator], T]) -> T:
         """The workers' answer. Raises CommandError."""
+        # What is said below needs no warning beside it; that Redis refuses the login is an error, and shows.
+        logging.getLogger("chat.realtime.redis").setLevel(logging.ERROR)
         try:
             return question(reach())
         except LayerUnavailable as error:

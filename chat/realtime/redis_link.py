@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from redis.asyncio import ConnectionPool
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from . import config
 
@@ -163,11 +163,12 @@ class RedisLink:
                     self.lost += 1
                     self._told = False
                     logger.warning("redis %s: connection lost (%s)", self.name, type(error).__name__)
-                elif not self._told:  # once an outage: a refused login needs an operator
+                elif not self._told:  # once an outage; a refused login needs an operator
                     self._told = True
-                    logger.warning(
-                        "redis %s: can't connect: %s", self.name, str(error) or type(error).__name__
-                    )
+                    refused = isinstance(error, AuthenticationError | ResponseError)
+                    level = logging.ERROR if refused else logging.WARNING
+                    words = str(error) or type(error).__name__
+                    logger.log(level, "redis %s: can't connect: %s", self.name, words)
             except Exception:
                 # A bug below must not leave the worker deaf and dumb: it is logged, and the link goes on.
                 logger.exception("redis %s: the connection failed", self.name)
