@@ -166,14 +166,14 @@ def test_an_errors_ref_is_found_or_none(text):
         ('{"id":7}', 7),
         ('{"id":true}', None),
         ('{"id":1.5}', None),
-        ('{"id":%d}' % 2**64, None),
+        (f'{{"id":{2**64}}}', None),
         ('["id"]', None),
         ('{"id":"a"', None),
         ("[" * 100_000, None),
     ],
 )
 def test_a_ref_is_a_short_text_or_a_number(text, ref):
-    """A bad message's id is echoed where it is a text of at most 128 characters, or a whole number of 64 bits."""
+    """A bad message's id is echoed where it is a text of up to 128 characters or a 64-bit number."""
     assert envelope.peek_id(text) == ref
 
 
