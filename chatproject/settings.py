@@ -182,12 +182,18 @@ CONTENT_SECURITY_POLICY = {
 # --- logging --------------------------------------------------------------------------------------
 
 LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
+LOG_FORMAT = env.choice("LOG_FORMAT", "TEXT", ("TEXT", "JSON")).lower()
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"()": "chatproject.logs.LineFormatter", "fold_tracebacks": not DEBUG}},
+    "formatters": {
+        "text": {"()": "chatproject.logs.LineFormatter", "fold_tracebacks": not DEBUG},
+        "json": {"()": "chatproject.logs.JsonFormatter"},
+    },
     "filters": {"refusals": {"()": "chatproject.logs.RefusalFilter"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["refusals"]}},
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT, "filters": ["refusals"]},
+    },
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
         # Django brings handlers of its own: without this each of its events would come twice.

@@ -14,6 +14,7 @@ OURS = (
     "HOST",
     "HSTS_SECONDS",
     "HTTPS_ONLY",
+    "LOG_FORMAT",
     "LOG_LEVEL",
     "PORT",
     "SECRET_KEY",

@@ -27,6 +27,7 @@ from tests.environment import OURS
             {"LOG_LEVEL": "loud"},
             'LOG_LEVEL must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL, not "LOUD"',
         ),
+        ({"LOG_FORMAT": "xml"}, 'LOG_FORMAT must be one of TEXT, JSON, not "XML"'),
         (
             {"TIME_ZONE": "../etc/passwd"},
             'TIME_ZONE must be the name of a time zone, like "Europe/Berlin", not "../etc/passwd"',

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
-from . import config
+from . import config, log
 from .connection import Connection, Transport
 from .frames import Frame
 
@@ -217,6 +217,7 @@ class Hub:
         self._timer = self.loop.call_later(1.0, self._tick)
         now = self.loop.time()
         self._history.append((now, self.counters.messages_in, self.counters.messages_out))
+        log.flush()
         limit = config.current().handler_timeout
         for connection in self.connections.values():
             if connection.busy_since is not None and now - connection.busy_since > limit:
