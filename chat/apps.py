@@ -10,7 +10,9 @@ class ChatConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from chat import live
         from chat.credentials import connect_signals
-        from chat.realtime import checks  # noqa: F401  (registers them)
+        from chat.realtime import checks, config  # noqa: F401  (registers them)
 
+        config.apply(**live.default_limits())  # until the settings were read
         connect_signals()

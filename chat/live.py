@@ -22,7 +22,7 @@ from django.db.models import Count, Max
 from django.utils import timezone
 
 from chat import rooms
-from chat.models import ChatSettings, Room
+from chat.models import LIMITS, ChatSettings, Room
 from chat.realtime import CloseCode, Unavailable, config
 from chat.realtime.database import in_database
 from chat.realtime.hub import Hub
@@ -191,11 +191,27 @@ def _apply(row: ChatSettings) -> None:
     pattern = _pattern(row.room_pattern, _policy.room_pattern)
     _policy = Policy(row.auth_required, row.presence_limit, row.max_room_members, pattern)
     current = config.current()
-    changes = {
-        name: getattr(row, name) for name in _REALTIME_FIELDS if getattr(row, name) != getattr(current, name)
-    }
+    wanted = {name: getattr(row, name) for name in _REALTIME_FIELDS} | limits_of(row)
+    changes = {name: value for name, value in wanted.items() if value != getattr(current, name)}
     if changes:
         config.apply(**changes)
+
+
+def limits_of(row: ChatSettings) -> dict[str, int]:
+    """Each limit: what was saved, or where it was left empty what the environment says."""
+    given = default_limits()
+    for name in LIMITS:
+        value = getattr(row, name)
+        if value is not None:
+            given[name] = value
+    return given
+
+
+def default_limits() -> dict[str, int]:
+    """The limits that hold where an operator has set none: the environment's."""
+    given: dict[str, int] = getattr(settings, "REALTIME", {}).get("LIMITS", {})
+    none = config.Config()
+    return {name: given.get(name, getattr(none, name)) for name in LIMITS}
 
 
 def _pattern(text: str, last: re.Pattern[str] | None) -> re.Pattern[str] | None:

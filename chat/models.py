@@ -32,6 +32,37 @@ LARGEST_ROOM = 100_000  # members
 DEFAULTS = Config()
 
 
+LARGEST_LIMIT = 1_000_000  # connections, messages or rooms
+LARGEST_BYTES_RATE = 999_999_999
+
+# Fields that may be empty: then what the server's environment says holds (settings.REALTIME["LIMITS"]).
+LIMITS = {
+    "max_connections": "MAX_CONNECTIONS",
+    "max_connections_per_worker": "MAX_CONNECTIONS_PER_WORKER",
+    "max_connections_per_address": "MAX_CONNECTIONS_PER_ADDRESS",
+    "max_connections_per_user": "MAX_CONNECTIONS_PER_USER",
+    "connect_rate": "CONNECT_RATE",
+    "max_rooms": "MAX_ROOMS_PER_CONNECTION",
+    "message_rate": "MESSAGE_RATE",
+    "message_burst": "MESSAGE_BURST",
+    "user_message_rate": "USER_MESSAGE_RATE",
+    "user_message_burst": "USER_MESSAGE_BURST",
+    "bytes_rate": "BYTES_RATE",
+}
+
+
+def _limit(label: str, variable: str, words: str, low: int = 0, high: int = LARGEST_LIMIT) -> Any:
+    """A limit's field."""
+    none = "" if low else " 0: no limit."
+    return models.PositiveIntegerField(
+        label,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(low), MaxValueValidator(high)],
+        help_text=f"{words}{none} Empty: what {variable} says in the server's environment.",
+    )
+
+
 class SlowConsumerPolicy(models.TextChoices):
     """What happens to a client that reads too slowly, once its send buffer is full."""
 
@@ -100,6 +131,61 @@ class ChatSettings(models.Model):
         validators=[validate_room_pattern],
         help_text="A regular expression that the whole name must match, for example lobby|team-[a-z0-9-]+. "
         "Other names are refused (404). Empty: every valid name is allowed.",
+    )
+    max_connections = _limit(
+        "connections in all", "MAX_CONNECTIONS", "On all workers. More are refused (503 server_full)."
+    )
+    max_connections_per_worker = _limit(
+        "connections of a worker",
+        "MAX_CONNECTIONS_PER_WORKER",
+        "A worker that has so many refuses more (503 server_full); another one may take them.",
+    )
+    max_connections_per_address = _limit(
+        "connections of an address",
+        "MAX_CONNECTIONS_PER_ADDRESS",
+        "On all workers. More are refused (429 too_many_connections). A company or a school may share one.",
+    )
+    max_connections_per_user = _limit(
+        "connections of a user",
+        "MAX_CONNECTIONS_PER_USER",
+        "On all workers, of one signed-in user. More are refused (429 too_many_connections).",
+    )
+    connect_rate = _limit(
+        "connects a second",
+        "CONNECT_RATE",
+        "Of one address, on each worker; ten seconds' worth at once. More are refused "
+        "(429 too_many_connections).",
+    )
+    max_rooms = _limit(
+        "rooms of a connection",
+        "MAX_ROOMS_PER_CONNECTION",
+        "That one connection may be in at the same time.",
+    )
+    message_rate = _limit(
+        "messages a second",
+        "MESSAGE_RATE",
+        "Of one connection, in the long run. More are refused (error rate_limited); "
+        "who goes on is closed (code 4429).",
+    )
+    message_burst = _limit(
+        "messages at once", "MESSAGE_BURST", "Of one connection, after a pause: at least 1.", low=1
+    )
+    user_message_rate = _limit(
+        "messages a second of a user",
+        "USER_MESSAGE_RATE",
+        "Of one signed-in user on all connections and workers. Costs a question to Redis for each message.",
+    )
+    user_message_burst = _limit(
+        "messages at once of a user",
+        "USER_MESSAGE_BURST",
+        "Of one signed-in user, after a pause: at least 1.",
+        low=1,
+    )
+    bytes_rate = _limit(
+        "bytes a second",
+        "BYTES_RATE",
+        "Of one connection's messages, in the long run; ten seconds' worth at once, and always one message.",
+        high=LARGEST_BYTES_RATE,
     )
     updated_at = models.DateTimeField("changed", auto_now=True)
 

@@ -56,6 +56,24 @@ CHANNEL_LAYERS = {
     else {"BACKEND": "chat.realtime.layers.MemoryLayer"}
 }
 
+# What holds where the admin's settings leave a limit empty; 0: no limit. docs/limits.md.
+MILLION = 1_000_000
+REALTIME = {
+    "LIMITS": {
+        "max_connections": env.whole("MAX_CONNECTIONS", 50_000, 0, MILLION),
+        "max_connections_per_worker": env.whole("MAX_CONNECTIONS_PER_WORKER", 0, 0, MILLION),
+        "max_connections_per_address": env.whole("MAX_CONNECTIONS_PER_ADDRESS", 5_000, 0, MILLION),
+        "max_connections_per_user": env.whole("MAX_CONNECTIONS_PER_USER", 100, 0, MILLION),
+        "connect_rate": env.whole("CONNECT_RATE", 500, 0, MILLION),
+        "max_rooms": env.whole("MAX_ROOMS_PER_CONNECTION", 50, 0, MILLION),
+        "message_rate": env.whole("MESSAGE_RATE", 20, 0, MILLION),
+        "message_burst": env.whole("MESSAGE_BURST", 100, 1, MILLION),
+        "user_message_rate": env.whole("USER_MESSAGE_RATE", 0, 0, MILLION),
+        "user_message_burst": env.whole("USER_MESSAGE_BURST", 200, 1, MILLION),
+        "bytes_rate": env.whole("BYTES_RATE", 262_144, 0, 1000 * MILLION - 1),
+    }
+}
+
 # --- the server -----------------------------------------------------------------------------------
 
 HOST = env.text("HOST", "127.0.0.1" if DEBUG else "0.0.0.0")

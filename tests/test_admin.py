@@ -37,7 +37,8 @@ def form(**changes) -> dict:
     row = ChatSettings()
     names = [field.name for field in row._meta.fields if field.name not in ("id", "updated_at")]
     values = {name: getattr(row, name) for name in names} | changes
-    return {name: "on" if value is True else value for name, value in values.items() if value is not False}
+    shown = {name: "" if value is None else value for name, value in values.items() if value is not False}
+    return {name: "on" if value is True else value for name, value in shown.items()}
 
 
 def text_of(response) -> str:
@@ -80,6 +81,9 @@ class TestSettings:
             ({"room_pattern": "("}, "not a valid regular expression"),
             ({"room_pattern": "(a+)+"}, "A group that is repeated"),
             ({"presence_limit": -1}, "greater than or equal to 0"),
+            ({"message_burst": 0}, "greater than or equal to 1"),
+            ({"max_connections": 1_000_001}, "less than or equal to 1000000"),
+            ({"connect_rate": "1.5"}, "Enter a whole number"),
         ],
     )
     def test_errors_in_words(self, admin, changes, words):
@@ -96,6 +100,16 @@ class TestSettings:
         assert says not in text_of(admin.get(SETTINGS))
         settings.AUTH_ENABLED = True
         assert says in text_of(admin.get(SETTINGS))
+
+    def test_an_empty_limit_is_the_environment_s(self, admin, settings):
+        """A limit may be left empty; its field then shows what the environment says."""
+        settings.REALTIME["LIMITS"]["message_rate"] = 17
+        assert admin.post(SETTINGS, form(message_burst=30)).status_code == 302
+        row = ChatSettings.objects.get()
+        assert (row.message_rate, row.message_burst) == (None, 30)
+        page = admin.get(SETTINGS).content.decode()
+        assert re.search(r'<input[^>]*name="message_rate"[^>]*placeholder="17"', page)
+        assert "MESSAGE_RATE says in the server" in page
 
     def test_history(self, admin, admin_user):
         """The history shows what changed, from which value to which, the first change included."""

@@ -97,6 +97,28 @@ def test_memory_may_be_asked_for_in_development():
     assert layer == {"default": {"BACKEND": "chat.realtime.layers.MemoryLayer"}}
 
 
+# --- limits ---------------------------------------------------------------------------------------
+
+
+def test_limits_come_from_the_environment():
+    """Each variable sets the limit of its name; 0 is no limit; the rest suits a public chat."""
+    given = {"MESSAGE_RATE": "7", "MAX_CONNECTIONS": "0", "MAX_ROOMS_PER_CONNECTION": "3"}
+    limits = settings_of("REALTIME", DEBUG="1", **given)["REALTIME"]["LIMITS"]
+    assert limits == {
+        "max_connections": 0,
+        "max_connections_per_worker": 0,
+        "max_connections_per_address": 5_000,
+        "max_connections_per_user": 100,
+        "connect_rate": 500,
+        "max_rooms": 3,
+        "message_rate": 7,
+        "message_burst": 100,
+        "user_message_rate": 0,
+        "user_message_burst": 200,
+        "bytes_rate": 262_144,
+    }
+
+
 # --- production -----------------------------------------------------------------------------------
 
 

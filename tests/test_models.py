@@ -10,7 +10,8 @@ from django.core.exceptions import ValidationError
 from django.core.management import call_command
 from django.db import IntegrityError, transaction
 
-from chat.models import Access, ChatSettings, Room
+from chat import live
+from chat.models import LIMITS, Access, ChatSettings, Room
 from chat.realtime.config import Config
 from chat.validators import MATCH_STEPS, validate_room_name, validate_room_pattern
 
@@ -88,6 +89,12 @@ class TestSettings:
             ("heartbeat_timeout", [26, 60], [61]),
             ("presence_limit", [0, 100_000], [-1, 100_001]),
             ("max_room_members", [0, 100_000], [-1, 100_001]),
+            ("max_connections", [None, 0, 1_000_000], [-1, 1_000_001]),
+            ("max_rooms", [None, 0, 1_000_000], [-1, 1_000_001]),
+            ("message_rate", [None, 0, 1_000_000], [-1, 1_000_001]),
+            ("message_burst", [None, 1, 1_000_000], [0, 1_000_001]),
+            ("user_message_burst", [None, 1, 1_000_000], [0, 1_000_001]),
+            ("bytes_rate", [None, 0, 999_999_999], [-1, 1_000_000_000]),
             ("slow_consumer_policy", ["close", "drop_oldest", "drop_newest"], ["wait", ""]),
         ],
     )
@@ -97,6 +104,15 @@ class TestSettings:
             ChatSettings(**{name: value}).full_clean()
         for value in bad:
             assert name in errors_of(ChatSettings(**{name: value}))
+
+    def test_every_limit_of_the_environment_is_a_field(self, settings):
+        """What the environment can say, the admin can say too, and a saved value (0 too) goes before it."""
+        assert set(settings.REALTIME["LIMITS"]) == set(LIMITS)
+        for number, name in enumerate(LIMITS, 7):
+            settings.REALTIME["LIMITS"][name] = number
+        assert live.limits_of(ChatSettings()) == settings.REALTIME["LIMITS"]
+        assert live.limits_of(ChatSettings(message_rate=0))["message_rate"] == 0
+        assert live.limits_of(ChatSettings(max_rooms=3))["max_rooms"] == 3
 
     @pytest.mark.parametrize(("interval", "timeout"), [(30, 30), (40, 30), (2, 2)])
     def test_a_ping_must_come_before_the_end(self, interval, timeout):

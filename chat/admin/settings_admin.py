@@ -11,13 +11,15 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from simple_history.utils import update_change_reason
 
+from chat import live
 from chat.admin.history import HistoryAdmin
-from chat.models import ChatSettings
+from chat.models import LIMITS, ChatSettings
 
 IN_FORCE = "Changes are in force on every worker within 2 seconds, without a restart."
 ALWAYS_REQUIRED = (
     "AUTH_ENABLED=true is set in the server’s environment: a sign-in is required, whatever is set here."
 )
+LIMITS_HELD = "A number in grey is the environment’s: it holds while the field is empty."
 
 
 @admin.register(ChatSettings)
@@ -48,8 +50,42 @@ class ChatSettingsAdmin(HistoryAdmin):
                     "fields": ["room_pattern", "max_room_members", "presence_limit"],
                 },
             ),
+            (
+                "Limits on connections",
+                {
+                    "description": LIMITS_HELD,
+                    "fields": [
+                        "max_connections",
+                        "max_connections_per_worker",
+                        "max_connections_per_address",
+                        "max_connections_per_user",
+                        "connect_rate",
+                        "max_rooms",
+                    ],
+                },
+            ),
+            (
+                "Limits on messages",
+                {
+                    "description": LIMITS_HELD,
+                    "fields": [
+                        "message_rate",
+                        "message_burst",
+                        "bytes_rate",
+                        "user_message_rate",
+                        "user_message_burst",
+                    ],
+                },
+            ),
             (None, {"fields": ["updated_at"]}),
         ]
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """A limit's empty field shows what holds then."""
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field is not None and db_field.name in LIMITS:
+            field.widget.attrs["placeholder"] = str(live.default_limits()[db_field.name])
+        return field
 
     def _who(self) -> str:
         return f"{ALWAYS_REQUIRED} {IN_FORCE}" if settings.AUTH_ENABLED else IN_FORCE

@@ -30,6 +30,19 @@ class Config:
     redis_timeout: float = 3.0  # how long a Redis call may take
     query_timeout: float = 5.0  # how long a database question may hold up a handshake
 
+    # Limits; 0: none. docs/limits.md tells what each means, and what a client sees beyond it.
+    max_connections: int = 0  # on all workers
+    max_connections_per_worker: int = 0
+    max_connections_per_address: int = 0  # on all workers
+    max_connections_per_user: int = 0  # on all workers
+    connect_rate: int = 0  # handshakes a second of one address, on each worker
+    max_rooms: int = 0  # of one connection
+    message_rate: int = 0  # messages a second of one connection
+    message_burst: int = 100  # messages at once
+    user_message_rate: int = 0  # messages a second of one user, on all workers
+    user_message_burst: int = 200  # messages at once
+    bytes_rate: int = 0  # bytes of messages a second of one connection
+
 
 _current = Config()
 _pinned: dict[str, Any] = {}
