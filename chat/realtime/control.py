@@ -1,24 +1,23 @@
-"""Questions to all workers, and their answers: statistics, lists, closing connections.
+"""Questions to all workers, and what they answer: statistics, lists, closing connections.
 
-A question is published to every worker; PUBLISH tells how many took it, so ``ask`` knows how many
-answers to wait for. With the in-memory layer the one process answers itself.
+With the in-memory layer the one process answers itself.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+from . import log
 from .auth import session_digest
 from .connection import State
 from .errors import LayerUnavailable
 from .groups import WORKERS, room_group
 from .hub import CONTROL, Hub
-from .layers import WORKER, LoopLayer, MemoryLayer, get_layer
-from .publish import publish
+from .layers import WORKER, MemoryLayer, get_layer
+from .questions import Answers, collect, publish, publish_and_gather, reply
 from .runtime import on_hub, run_sync
 from .stats import worker_stats
 
@@ -26,16 +25,15 @@ logger = logging.getLogger("chat.realtime.control")
 
 TELL_TIMEOUT = 2.0  # seconds that a caller may be held up
 
-Command = Callable[[Hub, dict[str, Any]], dict[str, Any]]
+Command = Callable[[Hub, dict[str, Any]], dict[str, Any] | Awaitable[dict[str, Any]]]
 
 _commands: dict[str, Command] = {}
-_mailboxes: dict[str, list[dict[str, Any]]] = {}
-_arrived: dict[str, asyncio.Event] = {}
-_telling: set[asyncio.Task[None]] = set()
+_tasks: set[asyncio.Task[None]] = set()  # tellings and long answers under way
 
 
 def command(name: str) -> Callable[[Command], Command]:
-    """Register what a worker answers to ``name``: ``(hub, args) → plain dict``, quick, on the loop."""
+    """Register what a worker answers to ``name``: ``(hub, args) → plain dict``, quick, on the loop; or a
+    coroutine function, for what takes its time."""
 
     def register(function: Command) -> Command:
         _commands[name] = function
@@ -44,7 +42,7 @@ def command(name: str) -> Callable[[Command], Command]:
     return register
 
 
-async def ask(name: str, args: dict[str, Any] | None = None, *, timeout: float = 1.0) -> list[dict[str, Any]]:
+async def question(name: str, args: dict[str, Any] | None = None, *, timeout: float = 1.0) -> Answers:
     """Ask every worker; one answer a worker, those that came within ``timeout`` seconds.
 
     Raises LayerUnavailable when the layer can't be reached, or, with the in-memory layer, when no server
@@ -54,23 +52,24 @@ async def ask(name: str, args: dict[str, Any] | None = None, *, timeout: float =
     if isinstance(layer, MemoryLayer):
         if layer.hub is None or layer.hub.loop.is_closed():
             raise LayerUnavailable("The in-memory layer reaches only the server's own process.")
-        return [_answer(layer.hub, name, args or {})]
-    address = await _address(layer)
-    ref = secrets.token_hex(8)
-    _mailboxes[ref], _arrived[ref] = [], asyncio.Event()
-    try:
-        question = {"type": CONTROL, "ask": name, "args": args or {}, "reply_to": address, "ref": ref}
-        expected = await publish(layer, WORKERS, question)
-        try:
-            async with asyncio.timeout(timeout):
-                while len(_mailboxes[ref]) < expected:
-                    _arrived[ref].clear()
-                    await _arrived[ref].wait()
-        except TimeoutError:
-            logger.warning("%d of %d workers answered %s in time", len(_mailboxes[ref]), expected, name)
-        return _mailboxes[ref]
-    finally:
-        del _mailboxes[ref], _arrived[ref]
+        return Answers([await _answer(layer.hub, name, args or {})], 1)
+    asking = {"type": CONTROL, "ask": name, "args": args or {}}
+    found = await publish_and_gather(layer, WORKERS, asking, timeout)
+    if found.missing:
+        log.event(
+            logger,
+            logging.WARNING,
+            "answers_missing",
+            question=name,
+            asked=found.asked,
+            missing=found.missing,
+        )
+    return found
+
+
+async def ask(name: str, args: dict[str, Any] | None = None, *, timeout: float = 1.0) -> list[dict[str, Any]]:
+    """``question``, for its answers only."""
+    return (await question(name, args, timeout=timeout)).answers
 
 
 def ask_sync(name: str, args: dict[str, Any] | None = None, *, timeout: float = 1.0) -> list[dict[str, Any]]:
@@ -90,23 +89,25 @@ def tell(name: str, args: dict[str, Any]) -> None:
         try:
             run_sync(_tell(name, args), TELL_TIMEOUT)
         except TimeoutError:
-            logger.error("the workers could not be told to %s: no answer", name)
+            _untold(name)
     else:
-        task = loop.create_task(_tell(name, args))
-        _telling.add(task)
-        task.add_done_callback(_telling.discard)
+        _keep(loop.create_task(_tell(name, args)))
 
 
 async def _tell(name: str, args: dict[str, Any]) -> None:
     layer = get_layer().for_loop()
     if isinstance(layer, MemoryLayer):
         if layer.hub is not None and not layer.hub.loop.is_closed():
-            _answer(layer.hub, name, args)
+            await _answer(layer.hub, name, args)
         return
     try:
         await publish(layer, WORKERS, {"type": CONTROL, "ask": name, "args": args, "reply_to": "", "ref": ""})
     except LayerUnavailable:
-        logger.error("the workers could not be told to %s: the layer can't be reached", name)
+        _untold(name)
+
+
+def _untold(name: str) -> None:
+    log.event(logger, logging.ERROR, "workers_not_told", what=name)
 
 
 def _attach(hub: Hub) -> None:
@@ -124,53 +125,43 @@ def handle(hub: Hub, message: dict[str, Any]) -> None:
     if "to" in message:
         hub.deliver_to_connection(message["to"], message["message"])
     elif "ask" in message:
-        if message["ask"] not in _commands:
-            return  # a newer version's question, during a rolling update
-        reply = _answer(hub, message["ask"], message["args"])
-        if not message["reply_to"]:
-            return
-        answer = {"type": CONTROL, "ref": message["ref"], "reply": reply}
-        hub.layer.publish(message["reply_to"], answer)
+        _take_question(hub, message)
     else:
-        _collect(message)
+        collect(message)
 
 
-def _collect(message: dict[str, Any]) -> None:
-    """An answer to a question of this process; late ones find no mailbox."""
-    mailbox = _mailboxes.get(message["ref"])
-    if mailbox is not None:
-        mailbox.append(message["reply"])
-        _arrived[message["ref"]].set()
+def _take_question(hub: Hub, message: dict[str, Any]) -> None:
+    name = message["ask"]
+    if name not in _commands:
+        return  # a newer version's question, during a rolling update
+    result = _commands[name](hub, message["args"])
+    if isinstance(result, dict):
+        _reply(hub, message, result)
+    else:
+        _keep(hub.loop.create_task(_reply_later(hub, message, result)))
 
 
-def _answer(hub: Hub, name: str, args: dict[str, Any]) -> dict[str, Any]:
-    return {"worker": hub.worker, **_commands[name](hub, args)}
+async def _reply_later(hub: Hub, message: dict[str, Any], result: Awaitable[dict[str, Any]]) -> None:
+    try:
+        _reply(hub, message, await result)
+    except Exception as error:  # noqa: BLE001 (nobody awaits this task: its bug is logged here)
+        log.failure(logger, "answer_failed", error, question=message["ask"])
 
 
-class _Mailbox:
-    """Stands in for a hub where no server runs: a command, a task worker. It only takes answers."""
-
-    def __init__(self, layer: LoopLayer) -> None:
-        self.address = "realtime.asker." + secrets.token_hex(8)
-        self.subscribed = layer.subscribe(self.address)
-        self.connections: dict[str, Any] = {}
-
-    def deliver(self, batch: list[tuple[str, dict[str, Any]]]) -> None:
-        for _, message in batch:
-            if message["type"] == CONTROL and "ref" in message:
-                _collect(message)
+def _reply(hub: Hub, message: dict[str, Any], result: dict[str, Any]) -> None:
+    if message["reply_to"]:
+        reply(hub, message, {"worker": hub.worker, **result})
 
 
-async def _address(layer: LoopLayer) -> str:
-    if isinstance(layer.hub, Hub):
-        return WORKER + layer.hub.worker
-    if layer.hub is None:
-        layer.hub = _Mailbox(layer)
-    mailbox: _Mailbox = layer.hub
-    if mailbox.subscribed.done() and mailbox.subscribed.exception():
-        mailbox.subscribed = layer.subscribe(mailbox.address)
-    await asyncio.shield(mailbox.subscribed)
-    return mailbox.address
+async def _answer(hub: Hub, name: str, args: dict[str, Any]) -> dict[str, Any]:
+    """What the one process of the in-memory layer answers."""
+    result = _commands[name](hub, args)
+    return {"worker": hub.worker, **(result if isinstance(result, dict) else await result)}
+
+
+def _keep(task: asyncio.Task[None]) -> None:
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
 
 
 @command("stats")

@@ -8,7 +8,6 @@ transaction publish in ``transaction.on_commit``.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +17,8 @@ from .envelope import encode
 from .errors import LayerUnavailable
 from .groups import EVERYONE, room_group, user_group
 from .hub import CONTROL, FRAME
-from .layers import WORKER, WORKER_ID, LoopLayer, MemoryLayer, get_layer, reached
-from .redis_link import settle
+from .layers import WORKER, WORKER_ID, MemoryLayer, get_layer
+from .questions import publish
 from .runtime import local_hub, run_sync
 
 
@@ -85,16 +84,6 @@ def send_to_user(user_id: Any, type: str, data: Any, **options: Any) -> Receipt:
 def send_to_connection(connection_id: str, type: str, data: Any, **options: Any) -> Receipt:
     """``asend_to_connection`` for sync code."""
     return _sync(asend_to_connection(connection_id, type, data, **options))
-
-
-async def publish(layer: LoopLayer | MemoryLayer, group: str, message: dict[str, Any]) -> int:
-    """Publish a layer message and wait for the layer's word: how many workers took it.
-
-    Raises LayerUnavailable.
-    """
-    answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    layer.publish(group, message, lambda result: settle(answer, result))
-    return await reached(answer)
 
 
 async def _send(group: str, type: str, data: Any, exclude: Iterable[str], **fields: Any) -> Receipt:
