@@ -1,4 +1,4 @@
-"""What changes the chat's state: saying something, being counted, coming and going.
+"""What changes the chat's state: saying something, coming into a room and leaving it.
 
 Consumers decide what a client may do and call these. Nothing here waits for a receiver.
 """
@@ -44,8 +44,19 @@ def _said(connection: Connection, room: str | None, ident: str, ref: str | None,
 
 
 async def enter(connection: Connection, room: str) -> int:
-    """Count a member. Returns the room's members on all workers; raises Full, LayerUnavailable."""
-    return await _census(connection.hub).enter(room_group(room), live.policy().max_room_members)
+    """Make a connection a member of a room and count it: of its endpoint's own as of one that it joins.
+
+    Returns the room's members on all workers. Raises Full, LayerUnavailable.
+    """
+    group = room_group(room)
+    census = _census(connection.hub)
+    members = await census.enter(group, live.policy().max_room_members)
+    try:
+        await connection.hub.join(group, connection)
+    except BaseException:
+        census.leave(group)
+        raise
+    return members
 
 
 async def check_room_for_one(hub: Hub, room: str) -> None:
@@ -53,15 +64,17 @@ async def check_room_for_one(hub: Hub, room: str) -> None:
     await _census(hub).check(room_group(room), live.policy().max_room_members)
 
 
-def leave(connection: Connection, room: str, opened: bool) -> None:
-    """A member has gone; the others are told, if they were told that it came."""
+def leave(connection: Connection, room: str, *, announced: bool = True) -> None:
+    """End a membership; the others are told, if they were told that it began."""
 
     def tell(left: int) -> None:
-        if opened and left:
+        if announced and left:
             presence.announce(connection, room, "offline", left)
 
+    group = room_group(room)
+    connection.hub.leave(group, connection)
     presence.forget(connection.hub, room)
-    _census(connection.hub).leave(room_group(room), tell)
+    _census(connection.hub).leave(group, tell)
 
 
 def _census(hub: Hub) -> Census:

@@ -7,33 +7,21 @@ from typing import Any
 
 from msgspec import UNSET
 
-from chat import actions, live, presence, rooms
-from chat.realtime import (
-    BadRequest,
-    EnvelopeError,
-    Incoming,
-    LayerUnavailable,
-    RealtimeConsumer,
-    config,
-    envelope,
-    on,
-)
-from chat.realtime.connection import State
+from chat import actions, live
+from chat.membership import RoomMember, client_ref
+from chat.realtime import BadRequest, EnvelopeError, Incoming, config, envelope, on
 from chat.realtime.consumer import ref_of
 from chat.realtime.frames import Frame
-from chat.realtime.groups import room_group
 from chat.realtime.runtime import get_hub
 
 MAX_NAME = 64  # characters of a visitor's display name
 
 
-class ChatConsumer(RealtimeConsumer):
+class ChatConsumer(RoomMember):
     """What both endpoints share. ``room`` is None for the global one."""
 
-    room: str | None = None
     name: str | None = None
     members = 0  # in the room on all workers, when this connection came
-    _counted = False
 
     # --- the handshake ----------------------------------------------------------------------------
 
@@ -47,23 +35,18 @@ class ChatConsumer(RealtimeConsumer):
     async def authorize(self) -> None:
         self.name = display_name(self.handshake.query.get("name"))
         if self.room is not None:
-            await rooms.check_access(self.room, self.user)
+            await self.may_enter(self.room)
             if self.scope["type"] == "http":  # only asks; a handshake is counted in ``connect``
                 await actions.check_room_for_one(get_hub(), self.room)
 
     def initial_groups(self) -> list[str]:
-        groups = [*super().initial_groups(), actions.GLOBAL_GROUP]
-        if self.room is not None:
-            groups.append(room_group(self.room))
-        return groups
+        return [*super().initial_groups(), actions.GLOBAL_GROUP]
 
     async def connect(self) -> None:
-        self.connection.room = self.room
         if self.name is not None:
             self.connection.metadata = {"name": self.name}
         if self.room is not None:
-            self.members = await actions.enter(self.connection, self.room)
-            self._counted = True
+            self.members = await self.enter(self.room)
         await self.accept()
 
     def opened(self) -> None:
@@ -72,18 +55,9 @@ class ChatConsumer(RealtimeConsumer):
     async def connected(self) -> None:
         if self.room is None:
             return
-        presence.announce(self.connection, self.room, "online", self.members)
+        self.greet(self.room, self.members)
         if self.handshake.query.get("members") in ("1", "true"):
-            await self._send_members(self.room)
-
-    def _forget(self, code: int) -> None:
-        if self._counted and self.room is not None:
-            self._counted = False
-            opened = self.connection.state is not State.CONNECTING
-            super()._forget(code)
-            actions.leave(self.connection, self.room, opened)
-        else:
-            super()._forget(code)
+            await self.send_members(self.room)
 
     def draining(self) -> None:
         self.connection.push(Frame(envelope.encode("system", {"event": "draining"}, room=self.room)[1]))
@@ -91,8 +65,8 @@ class ChatConsumer(RealtimeConsumer):
     # --- messages ---------------------------------------------------------------------------------
 
     def check_message(self, message: Incoming) -> None:
-        if message.room is not None and message.room != self.room:
-            raise EnvelopeError("You are not in that room.", code="not_in_room")
+        if message.room is not None and message.type not in ("join", "leave"):
+            self.must_be_in(message.room)
 
     @on("chat")
     async def chat(self, message: Incoming) -> None:
@@ -101,10 +75,12 @@ class ChatConsumer(RealtimeConsumer):
         content = data.get("content") if type(data) is dict else None
         if type(content) is not str or not content:
             raise EnvelopeError("A chat message needs data.content, a text that is not empty.")
-        ref = ref_of(message)
-        if ref is not None and (type(ref) is not str or len(ref) > envelope.MAX_ID_LENGTH):
-            raise EnvelopeError(f"A message's id is a text of at most {envelope.MAX_ID_LENGTH} characters.")
-        actions.say(self.connection, self.room, data, ref)
+        ref = client_ref(message)
+        room = message.room
+        if room is None and self.room is not None:
+            room = self.room
+            self.must_be_in(room)  # it may have left its endpoint's room
+        actions.say(self.connection, room, data, ref)
         await self.hub.layer.relief()
 
     @on("ping")
@@ -130,6 +106,7 @@ class ChatConsumer(RealtimeConsumer):
                 "max_message_bytes": settings.max_message_bytes,
                 "send_buffer": settings.send_buffer,
                 "presence_limit": live.policy().presence_limit,
+                "rooms": settings.max_rooms,
             },
             "heartbeat": {
                 "interval": settings.heartbeat_interval,
@@ -137,24 +114,12 @@ class ChatConsumer(RealtimeConsumer):
             },
         }
 
-    async def _send_members(self, room: str) -> None:
-        """Say who is in the room, on all workers; asked once a moment, however many come at once."""
-        try:
-            members, total = await presence.members_of(self.hub, room)
-        except LayerUnavailable:
-            return  # the next connection asks again; presence tells of those who come
-        data = {"event": "members", "members": members, "truncated": total > len(members)}
-        await self.connection.send(Frame(envelope.encode("system", data, room=room)[1]))
-
 
 class GlobalChatConsumer(ChatConsumer):
     """``/api/chat-api/ws``: no room, or the one that the query names."""
 
     async def authorize(self) -> None:
-        room = self.handshake.query.get("room")
-        if room is not None:
-            rooms.check_name(room, live.policy().room_pattern)
-            self.room = room
+        self.room = self.handshake.query.get("room")
         await super().authorize()
 
 
@@ -162,9 +127,7 @@ class RoomChatConsumer(ChatConsumer):
     """``/api/chat-api/ws/{room}``: the path names the room, whatever the query says."""
 
     async def authorize(self) -> None:
-        room = self.url["room"]
-        rooms.check_name(room, live.policy().room_pattern)
-        self.room = room
+        self.room = self.url["room"]
         await super().authorize()
 
 

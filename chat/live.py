@@ -151,18 +151,17 @@ class _Watch:
                 connection.close(CloseCode.CREDENTIALS_ENDED, "sign-in required")
 
     async def _recheck(self) -> None:
-        """Part with those who may not be in their room (4503)."""
-        # A connection's own ``room`` is set late in its handshake, after its consumer was let in.
+        """Part with those who may not be in a room that they are in."""
         members = [
-            (connection, room)
+            (connection.consumer, room)
             for connection in self.hub.connections.values()
-            if (room := connection.room or getattr(connection.consumer, "room", None)) is not None
+            for room in getattr(connection.consumer, "entered", ())
         ]
         found = await rooms.rules_of({room for _, room in members})
-        for connection, room in members:
+        for consumer, room in members:
             rule = found.get(room)
-            if rule is not None and not rule.admits(connection.consumer.user):
-                connection.close(CloseCode.ACCESS_WITHDRAWN)
+            if rule is not None and not rule.admits(consumer.user):
+                consumer.withdraw(room)
 
 
 def _may_tell_later(error: Exception) -> bool:

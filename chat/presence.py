@@ -15,7 +15,7 @@ from chat.realtime.connection import Connection
 from chat.realtime.frames import Frame
 from chat.realtime.groups import room_group
 from chat.realtime.hub import FRAME, Hub
-from chat.realtime.peers import on_lost
+from chat.realtime.peers import heard_of, on_lost
 from chat.realtime.runtime import on_hub
 
 MAX_LISTED = 500  # members in one list
@@ -92,6 +92,7 @@ def _remember(hub: Hub, room: str, members: list[dict[str, Any]]) -> None:
         return
     known = _remote.setdefault(room, {})
     for member in members:
+        heard_of(hub, member["id"][_WORKER_ID])
         if len(known) < MAX_LISTED:
             known[member["id"]] = member
 

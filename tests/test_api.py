@@ -272,7 +272,7 @@ class TestClosing:
         clients = await on_each_worker(server, lambda: connect(server.ws(room)))
         other = await connect(server.ws(f"{room}-other"))
         answer = staff("POST", "connections/close", {"room": room, "reason": "Cleaning"})
-        assert (answer.status, answer.json) == (200, {"closed": 2, "workers": 2})
+        assert (answer.status, answer.json) == (200, {"closed": 2, "left": 0, "workers": 2})
         for client in clients:
             assert await client.closed() == (4510, "Cleaning")
         await other.round_trip()
@@ -293,7 +293,11 @@ class TestClosing:
         server = await asyncio.to_thread(start_server)
         staff = Caller(server, await asyncio.to_thread(new_user, server, is_staff=True))
         clients = [await connect(server.ws(name)) for name in (None, "a", "b")]
-        assert staff("POST", "connections/close", {"all": True}).json == {"closed": 3, "workers": 1}
+        assert staff("POST", "connections/close", {"all": True}).json == {
+            "closed": 3,
+            "left": 0,
+            "workers": 1,
+        }
         for client in clients:
             assert (await client.closed())[0] == 4510
 

@@ -5,11 +5,14 @@ from types import SimpleNamespace
 
 import pytest
 from channels.testing import WebsocketCommunicator
+from django.contrib.auth.models import AnonymousUser
 from django.db import InterfaceError, OperationalError, ProgrammingError
 
 from chat import live, rooms
+from chat.consumers import RoomChatConsumer
 from chat.models import ChatSettings
 from chat.realtime import Unavailable, config
+from chat.realtime.connection import State
 from chat.realtime.layers import MemoryLayer
 from chat.realtime.runtime import get_hub
 from chatproject.asgi import application
@@ -59,12 +62,18 @@ async def database(hub, monkeypatch) -> Database:
 @pytest.fixture
 def guest(hub) -> SimpleNamespace:
     """An anonymous connection in the room "tea" whose handshake is under way: its ``code`` at its end."""
-    consumer = SimpleNamespace(
-        requires_user=live.auth_required, room="tea", user=SimpleNamespace(is_authenticated=False)
-    )
-    connection = SimpleNamespace(user=None, room=None, consumer=consumer, code=None, busy_since=None)
-    connection.close = lambda code, reason=None: setattr(connection, "code", code)
+    connection = coming()
     hub.connections["guest"] = connection
+    return connection
+
+
+def coming() -> SimpleNamespace:
+    consumer = RoomChatConsumer()
+    connection = SimpleNamespace(
+        user=None, consumer=consumer, code=None, busy_since=None, state=State.CONNECTING
+    )
+    connection.close = lambda code, reason=None: setattr(connection, "code", code)
+    consumer.connection, consumer.room, consumer.user = connection, "tea", AnonymousUser()
     return connection
 
 
@@ -211,8 +220,7 @@ async def test_a_change_reaches_handshakes_under_way(hub, database, guest, chang
         database.rules, database.version, code = {"tea": rooms.Rule(closed=True)}, 2, 4503
     else:
         database.row.auth_required, code = True, 4501
-    late = SimpleNamespace(**vars(guest))
-    late.close = lambda code, reason=None: setattr(late, "code", code)
+    late = coming()
     await live._watches[hub].look()
     assert guest.code == code
     hub.connections["late"] = late

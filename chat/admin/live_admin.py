@@ -17,7 +17,7 @@ from django.views.defaults import permission_denied
 
 from chat.admin.live_page import PER_PAGE, Query, chosen, snapshot
 from chat.api.serializers import MAX_REASON
-from chat.management.output import count
+from chat.management.output import closing_words, count
 from chat.models import Live
 from chat.operator import Workers
 from chat.realtime.errors import LayerUnavailable
@@ -171,10 +171,10 @@ class LiveAdmin(admin.ModelAdmin):
         except LayerUnavailable:
             messages.error(request, OUT_OF_REACH.format("closed"))
             return
-        if not closed["closed"]:
+        if not closed["closed"] and not closed["left"]:
             messages.warning(request, GONE)
             return
-        done = f"Closed {count(closed['closed'], 'connection')} on {count(closed['workers'], 'worker')}."
+        done = closing_words(closed)
         messages.success(request, done)
         which = f"room {room}" if room else ", ".join(selected)
         self._log(request, done, f"{done} Of: {which}." + (f" Reason: {reason}" if reason else ""))

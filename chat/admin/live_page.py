@@ -26,7 +26,7 @@ Connection = dict[str, Any]
 # The keys of `o` in the page's address; a minus before one turns it round.
 ORDERS: dict[str, Callable[[Connection], Any]] = {
     "user": lambda c: _who(c).lower(),
-    "room": lambda c: (c["room"] is None, c["room"] or ""),
+    "room": lambda c: (not c["rooms"], c["rooms"]),
     "address": lambda c: c["address"] or "",
     "connected": lambda c: c["connected_at"],
     "active": lambda c: c["last_activity"],
@@ -212,7 +212,8 @@ def _row(connection: Connection, now: datetime) -> dict[str, Any]:
         "user": connection["user"],
         "name": connection["name"],
         "who": _who(connection),
-        "room": connection["room"],
+        "room": next(iter(connection["rooms"]), None),
+        "more_rooms": connection["rooms"][1:],
         "address": connection["address"],
         "user_agent": connection["user_agent"],
         "connected_at": connected,

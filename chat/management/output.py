@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 GAP = "  "
 NOTHING = "-"
@@ -49,6 +50,15 @@ def number(value: float) -> str:
 def count(value: int, noun: str) -> str:
     """`1 worker`, `12,345 workers`."""
     return f"{value:,} {noun}" if value == 1 else f"{value:,} {noun}s"
+
+
+def closing_words(answer: dict[str, Any]) -> str:
+    """What an order to close did, in words: "Closed 2 connections on 1 worker."."""
+    sockets, workers = count(answer["closed"], "connection"), count(answer["workers"], "worker")
+    if not answer["left"]:
+        return f"Closed {sockets} on {workers}."
+    others = count(answer["left"], "connection")
+    return f"Closed {sockets}, and {others} left the room, on {workers}."
 
 
 def size(octets: int) -> str:

@@ -34,7 +34,8 @@ class Operator(ABC):
 
     @abstractmethod
     def close(self, target: Body, reason: str = "") -> Body:
-        """Close what one of TARGETS names: `{"closed", "workers"}`, sockets and the workers they were on."""
+        """Close what one of TARGETS names: `{"closed", "left", "workers"}`: sockets, those that only left the
+        room since they had joined it besides their endpoint's, and the workers they were on."""
 
     @abstractmethod
     def broadcast(self, room: str | None, kind: str, data: Body) -> Body:

@@ -70,7 +70,7 @@ class Workers(Operator):
         return _closed(ask_sync("close", _closing(target, reason)))
 
     def close_each(self, connections: list[str], reason: str = "") -> Body:
-        """Close several connections at once: `{"closed", "workers"}`."""
+        """Close several connections at once: `{"closed", "left", "workers"}`."""
         answers = _ask_together(
             *[("close", _closing({"connection": ident}, reason)) for ident in connections if ident]
         )
@@ -137,5 +137,9 @@ def _closing(target: Body, reason: str) -> Body:
 
 
 def _closed(answers: list[Body]) -> Body:
-    workers = {answer["worker"] for answer in answers if answer["closed"]}
-    return {"closed": sum(answer["closed"] for answer in answers), "workers": len(workers)}
+    workers = {answer["worker"] for answer in answers if answer["closed"] or answer.get("left")}
+    return {
+        "closed": sum(answer["closed"] for answer in answers),
+        "left": sum(answer.get("left", 0) for answer in answers),
+        "workers": len(workers),
+    }

@@ -25,6 +25,7 @@ class Config:
     slow_consumer_policy: Policy = "close"
     heartbeat_interval: float = 25.0  # silence after which a peer is pinged
     heartbeat_timeout: float = 60.0  # silence after which a peer is gone
+    max_rooms: int = 20  # that one connection may be in, its endpoint's own among them; 0: no limit
     handler_timeout: float = 30.0  # how long one handler may work on one message
     handshake_timeout: float = 15.0  # from the first byte to the answered upgrade
     redis_timeout: float = 3.0  # how long a Redis call may take

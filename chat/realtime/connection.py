@@ -66,6 +66,7 @@ class Connection:
         "messages_out",
         "metadata",
         "room",
+        "rooms",
         "send_bytes",
         "session_key",
         "state",
@@ -87,7 +88,8 @@ class Connection:
         self.consumer: Any = None
         self.user: dict[str, Any] | None = None  # {"id", "username"} or None
         self.session_key: str | None = None
-        self.room: str | None = None
+        self.room: str | None = None  # its endpoint's own, while it is in there
+        self.rooms: dict[str, None] | None = None  # those that it joined besides; most join none
         self.groups: list[str] = []  # kept by the hub
         self.metadata: dict[str, Any] | None = None  # the application's own: {"name": ...}
         self.address: str | None = None
@@ -236,6 +238,32 @@ class Connection:
         self._backlog = None
         self._wake()
 
+    # --- rooms ------------------------------------------------------------------------------------
+
+    def in_room(self, room: str) -> bool:
+        return room == self.room or (self.rooms is not None and room in self.rooms)
+
+    def all_rooms(self) -> list[str]:
+        """The endpoint's own room first, then the others in the order in which they were joined."""
+        own = [] if self.room is None else [self.room]
+        return own if self.rooms is None else [*own, *self.rooms]
+
+    def add_room(self, room: str) -> None:
+        """Note a room that was joined; whoever calls this makes it a member of the group."""
+        if self.rooms is None:
+            self.rooms = {}
+        self.rooms[room] = None
+
+    def discard_room(self, room: str) -> None:
+        if room == self.room:
+            self.room = None
+        elif self.rooms is not None:
+            self.rooms.pop(room, None)
+            if not self.rooms:
+                self.rooms = None
+
+    # --- counting ---------------------------------------------------------------------------------
+
     def received(self, size: int) -> None:
         """Count one message of ``size`` bytes from the client."""
         self.messages_in += 1
@@ -249,6 +277,7 @@ class Connection:
             "id": self.id,
             "worker": self.hub.worker,
             "room": self.room,
+            "rooms": self.all_rooms(),
             "user": self.user,
             "name": (self.metadata or {}).get("name"),
             "address": self.address,

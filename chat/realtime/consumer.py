@@ -309,9 +309,21 @@ class RealtimeConsumer(LifecycleConsumer):
         Raises LayerUnavailable. For raw layer groups there is ``channel_layer.group_add``.
         """
         await self.hub.join(room_group(room), self.connection)
+        self.connection.add_room(room)
 
     async def leave(self, room: str) -> None:
+        self.quit(room)
+
+    def quit(self, room: str) -> None:
+        """``leave`` for code that is not a coroutine."""
+        self.connection.discard_room(room)
         self.hub.leave(room_group(room), self.connection)
+
+    def put_out(self, room: str, reason: str) -> None:
+        """Leave a joined room, not by the client's wish, and tell it the ``reason``, a word for machines."""
+        self.quit(room)
+        told = {"event": "left", "room": room, "reason": reason}
+        self.connection.push(Frame(envelope.encode("system", told, room=room)[1]))
 
     async def close(self, code: Any = None, reason: str | None = None) -> None:
         """Close the socket after what was sent; before the accept, refuse it."""

@@ -180,8 +180,8 @@ def _connections(hub: Hub, args: dict[str, Any]) -> dict[str, Any]:
 def _rooms(hub: Hub, args: dict[str, Any]) -> dict[str, Any]:
     rooms: dict[str, int] = {}
     for connection in hub.connections.values():
-        if connection.room is not None:
-            rooms[connection.room] = rooms.get(connection.room, 0) + 1
+        for room in connection.all_rooms():
+            rooms[room] = rooms.get(room, 0) + 1
     return {"rooms": rooms}
 
 
@@ -189,7 +189,7 @@ def _rooms(hub: Hub, args: dict[str, Any]) -> dict[str, Any]:
 def _members(hub: Hub, args: dict[str, Any]) -> dict[str, Any]:
     limit = int(args.get("limit", 1000))
     room = args["room"]
-    found = [member for member in hub.groups.get(room_group(room), ()) if member.room == room]
+    found = [member for member in hub.groups.get(room_group(room), ()) if member.in_room(room)]
     members = [
         {"id": member.id, "name": (member.metadata or {}).get("name"), "user": member.user}
         for member in found[:limit]
@@ -199,12 +199,18 @@ def _members(hub: Hub, args: dict[str, Any]) -> dict[str, Any]:
 
 @command("close")
 def _close(hub: Hub, args: dict[str, Any]) -> dict[str, Any]:
+    """Close what matches. Of a room: those whose endpoint's room it is; those who joined it leave it."""
     if not any(args.get(key) for key in ("all", "room", "user", "connection", "session")):
-        return {"closed": 0}  # a filter that matches everybody by accident closes nobody
+        return {"closed": 0, "left": 0}  # a filter that matches everybody by accident closes nobody
     found = [connection for connection in hub.connections.values() if _matches(connection, args)]
+    room, closed = args.get("room"), 0
     for connection in found:
-        connection.close(int(args.get("code", 4510)), args.get("reason") or None)
-    return {"closed": len(found)}
+        if room and connection.room != room:
+            connection.consumer.put_out(room, "closed_by_administrator")
+        else:
+            connection.close(int(args.get("code", 4510)), args.get("reason") or None)
+            closed += 1
+    return {"closed": closed, "left": len(found) - closed}
 
 
 def _matches(connection: Any, args: dict[str, Any]) -> bool:
@@ -212,7 +218,7 @@ def _matches(connection: Any, args: dict[str, Any]) -> bool:
         return False
     if args.get("connection") and connection.id != args["connection"]:
         return False
-    if args.get("room") and connection.room != args["room"]:
+    if args.get("room") and not connection.in_room(args["room"]):
         return False
     if args.get("session"):
         key = connection.session_key

@@ -60,6 +60,11 @@ class Peers:
                     listener(self.hub, worker)
 
 
+def heard_of(hub: Hub, worker: str) -> None:
+    """Something came from a worker: it is missed from now on, even if it dies before its first beat."""
+    _peers[hub].heard.setdefault(worker, hub.loop.time())
+
+
 @control.command("beat")
 def _beat(hub: Hub, args: dict[str, Any]) -> dict[str, Any]:
     _peers[hub].beat(args["worker"], hub.loop.time())

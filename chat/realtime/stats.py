@@ -25,7 +25,7 @@ def worker_stats(hub: Hub) -> dict[str, Any]:
         "uptime": round(time.time() - hub.started_at),
         "state": "draining" if hub.draining else "serving",
         "connections": len(hub.connections),
-        "rooms": len({c.room for c in hub.connections.values() if c.room is not None}),
+        "rooms": len({room for c in hub.connections.values() for room in c.all_rooms()}),
         "messages_in": hub.counters.messages_in,
         "messages_out": hub.counters.messages_out,
         "rates": hub.rates(),

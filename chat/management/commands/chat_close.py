@@ -10,7 +10,7 @@ from django.core.management.base import CommandError
 
 from chat.api.serializers import MAX_REASON
 from chat.management.operator_command import OperatorCommand, room_name
-from chat.management.output import count
+from chat.management.output import closing_words
 from chat.operator import TARGETS
 
 
@@ -46,9 +46,8 @@ class Command(OperatorCommand):
         if options["all"] and not options["yes"]:
             self._confirm()
         closed = self.ask(lambda operator: operator.close(target, reason))
-        if closed["closed"]:
-            sockets, workers = count(closed["closed"], "connection"), count(closed["workers"], "worker")
-            self.stdout.write(f"Closed {sockets} on {workers}.")
+        if closed["closed"] or closed["left"]:
+            self.stdout.write(closing_words(closed))
         else:
             self.require_worker()
             self.stdout.write("No connection matches: none was closed.")

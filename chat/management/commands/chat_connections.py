@@ -70,7 +70,7 @@ def _row(connection: dict[str, Any]) -> tuple[str, ...]:
     user = connection["user"]
     return (
         connection["id"],
-        clean(connection["room"], 32),
+        clean(", ".join(connection["rooms"]), 32),
         clean(user and str(user["username"]), 20),
         clean(connection["name"], 20),
         clean(connection["address"], 40),

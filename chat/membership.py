@@ -1,0 +1,181 @@
+"""The rooms of one connection: its endpoint's own, and those that it joins besides, by one mechanism.
+
+A membership is a place in the room's group, in its count on all workers, in its list of members and in its
+presence. `RoomMember` begins and ends memberships; which ones a connection has, the connection itself knows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chat import actions, live, presence, rooms
+from chat.realtime import (
+    CloseCode,
+    EnvelopeError,
+    Incoming,
+    LayerUnavailable,
+    RealtimeConsumer,
+    Refused,
+    config,
+    envelope,
+    on,
+)
+from chat.realtime.connection import State
+from chat.realtime.consumer import ref_of
+from chat.realtime.frames import Frame
+
+
+class RoomMember(RealtimeConsumer):
+    """A consumer whose connection comes into rooms and leaves them.
+
+    ``room`` is the endpoint's own, where a message without a room goes; None on an endpoint without one.
+    """
+
+    room: str | None = None
+
+    # --- coming -----------------------------------------------------------------------------------
+
+    async def may_enter(self, room: str) -> None:
+        """Raise NotFound(``invalid_room``), Forbidden, Unavailable."""
+        rooms.check_name(room, live.policy().room_pattern)
+        await rooms.check_access(room, self.user)
+
+    async def enter(self, room: str) -> int:
+        """Begin a membership of a room that may be entered; returns the room's members on all workers.
+
+        Raises Full, LayerUnavailable.
+        """
+        connection = self.connection
+        members = await actions.enter(connection, room)
+        if room == self.room:
+            connection.room = room
+        else:
+            connection.add_room(room)
+        return members
+
+    async def join(self, room: str) -> None:
+        """Become a member, unless it is one: counted, and the others are told. No rule is asked.
+
+        Raises Full, LayerUnavailable.
+        """
+        if not self.connection.in_room(room):
+            self.greet(room, await self.enter(room))
+
+    def greet(self, room: str, members: int) -> None:
+        """Tell the others who came."""
+        presence.announce(self.connection, room, "online", members)
+
+    async def send_members(self, room: str) -> None:
+        """Say who is in the room, on all workers; asked once a moment, however many come at once."""
+        try:
+            members, total = await presence.members_of(self.hub, room)
+        except LayerUnavailable:
+            return  # the next connection asks again; presence tells of those who come
+        data = {"event": "members", "members": members, "truncated": total > len(members)}
+        await self.connection.send(Frame(envelope.encode("system", data, room=room)[1]))
+
+    # --- going ------------------------------------------------------------------------------------
+
+    @property
+    def entered(self) -> list[str]:
+        """The rooms that it is in; during the handshake, the one that it was let into."""
+        if self.connection.state is State.CONNECTING:
+            return [] if self.room is None else [self.room]
+        return self.connection.all_rooms()
+
+    def withdraw(self, room: str) -> None:
+        """It may not be in the room any more: its endpoint's own ends the connection."""
+        if room == self.room:
+            self.connection.close(CloseCode.ACCESS_WITHDRAWN)
+        elif self.connection.in_room(room):
+            self.put_out(room, "access_withdrawn")
+
+    def quit(self, room: str) -> None:
+        self._end(room)
+
+    def _end(self, room: str, *, announced: bool = True) -> None:
+        if self.connection.in_room(room):
+            self.connection.discard_room(room)
+            actions.leave(self.connection, room, announced=announced)
+
+    def _forget(self, code: int) -> None:
+        if self.connection is not None:
+            # One that was refused in its handshake was counted, and nobody has heard of it.
+            opened = self.connection.state is not State.CONNECTING
+            for room in self.connection.all_rooms():
+                self._end(room, announced=opened)
+        super()._forget(code)
+
+    # --- what a client asks -----------------------------------------------------------------------
+
+    @on("join")
+    async def join_room(self, message: Incoming) -> None:
+        """One more room on this socket; one that it is in already is answered the same."""
+        room, ref = _named(message)
+        options = message.data if type(message.data) is dict else {}
+        came = 0
+        if not self.connection.in_room(room):
+            try:
+                came = await self._enter_by_wish(room)
+            except Refused as refusal:  # what a handshake would be refused with
+                raise EnvelopeError(
+                    refusal.message, code=refusal.code, retry_after=refusal.retry_after
+                ) from None
+        self._tell("joined", room, ref)
+        if came:
+            self.greet(room, came)
+        if options.get("members") is True:
+            await self.send_members(room)
+
+    async def _enter_by_wish(self, room: str) -> int:
+        """Returns the room's members. Raises Refused, EnvelopeError(``too_many_rooms``), LayerUnavailable."""
+        most = config.current().max_rooms
+        if most and len(self.connection.all_rooms()) >= most:
+            raise EnvelopeError(f"One connection may be in {most} rooms.", code="too_many_rooms")
+        members = 0
+        while True:
+            asked = rooms.generation()
+            try:
+                await self.may_enter(room)
+            except BaseException:
+                if members:
+                    self._end(room, announced=False)
+                raise
+            if not members:
+                members = await self.enter(room)
+            if asked == rooms.generation():  # else who was looked at has missed the newcomer
+                return members
+
+    @on("leave")
+    async def leave_room(self, message: Incoming) -> None:
+        """Out of a room, its endpoint's own too: the socket lives on, and may join it again."""
+        room, ref = _named(message)
+        self.must_be_in(room)
+        self.quit(room)
+        self._tell("left", room, ref)
+
+    def must_be_in(self, room: str) -> None:
+        if not self.connection.in_room(room):
+            raise EnvelopeError("You are not in that room.", code="not_in_room")
+
+    def _tell(self, event: str, room: str, ref: str | None) -> None:
+        data: dict[str, Any] = {"event": event, "room": room}
+        if ref is not None:
+            data["ref"] = ref
+        self.connection.push(Frame(envelope.encode("system", data, room=room)[1]))
+
+
+def client_ref(message: Incoming) -> str | None:
+    """The message's own id, which the answer repeats. Raises EnvelopeError."""
+    ref = ref_of(message)
+    if ref is not None and (type(ref) is not str or len(ref) > envelope.MAX_ID_LENGTH):
+        raise EnvelopeError(f"A message's id is a text of at most {envelope.MAX_ID_LENGTH} characters.")
+    return ref
+
+
+def _named(message: Incoming) -> tuple[str, str | None]:
+    """The room that a ``join`` or ``leave`` is about, and the client's ref. Raises EnvelopeError."""
+    ref = client_ref(message)
+    if message.room is None:
+        raise EnvelopeError("Say in room which one is meant.")
+    return message.room, ref
