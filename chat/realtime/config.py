@@ -25,7 +25,6 @@ class Config:
     slow_consumer_policy: Policy = "close"
     heartbeat_interval: float = 25.0  # silence after which a peer is pinged
     heartbeat_timeout: float = 60.0  # silence after which a peer is gone
-    max_rooms: int = 20  # that one connection may be in, its endpoint's own among them; 0: no limit
     handler_timeout: float = 30.0  # how long one handler may work on one message
     handshake_timeout: float = 15.0  # from the first byte to the answered upgrade
     redis_timeout: float = 3.0  # how long a Redis call may take
@@ -37,7 +36,7 @@ class Config:
     max_connections_per_address: int = 0  # on all workers
     max_connections_per_user: int = 0  # on all workers
     connect_rate: int = 0  # handshakes a second of one address, on each worker
-    max_rooms: int = 0  # of one connection
+    max_rooms: int = 0  # of one connection, its endpoint's own among them
     message_rate: int = 0  # messages a second of one connection
     message_burst: int = 100  # messages at once
     user_message_rate: int = 0  # messages a second of one user, on all workers
