@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from . import control  # registers the workers' answers
 from .codes import CloseCode
-from .consumer import RealtimeConsumer, on
+from .consumer import RealtimeConsumer
 from .envelope import Incoming
 from .errors import (
     BadRequest,
+    Disconnect,
     EnvelopeError,
     Forbidden,
     LayerUnavailable,
@@ -22,6 +23,7 @@ from .errors import (
     Unauthenticated,
     Unavailable,
 )
+from .handlers import on
 from .publish import (
     Receipt,
     abroadcast_all,
@@ -37,6 +39,7 @@ from .publish import (
 __all__ = [
     "BadRequest",
     "CloseCode",
+    "Disconnect",
     "EnvelopeError",
     "Forbidden",
     "Incoming",

@@ -97,9 +97,18 @@ def dumps(content: Any) -> str:
     return _encoder.encode(content).decode()
 
 
-def error(code: str, message: str, *, ref: Any = None, retry_after: float | None = None) -> bytes:
+def error(
+    code: str,
+    message: str,
+    *,
+    ref: Any = None,
+    retry_after: float | None = None,
+    details: dict[str, Any] | None = None,
+) -> bytes:
     """The bytes of an ``error`` message. ``ref`` is the refused message's own id, or None."""
     data: dict[str, Any] = {"code": code, "message": message, "ref": ref}
+    if details is not None:
+        data["details"] = details
     if retry_after is not None:
         data["retry_after"] = retry_after
     return encode("error", data)[1]

@@ -5,6 +5,11 @@ No socket and no clock in here: bytes in, bytes out.
 
 from __future__ import annotations
 
+from enum import IntEnum
+from typing import Any
+
+import msgspec
+
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
 FIN = 0x80
 
@@ -19,6 +24,16 @@ def build(opcode: int, payload: bytes) -> bytes:
     return bytes((FIN | opcode, 127)) + size.to_bytes(8, "big") + payload
 
 
+class FrameType(IntEnum):
+    """The opcodes of RFC 6455 section 5.2 that end up in an application's hands or in a log."""
+
+    TEXT = TEXT
+    BINARY = BINARY
+    CLOSE = CLOSE
+    PING = PING
+    PONG = PONG
+
+
 class Frame:
     """One message for any number of connections: encoded, and framed at the first use only."""
 
@@ -29,6 +44,20 @@ class Frame:
         self.binary = binary
         self._wire: bytes | None = None
         self._text: str | None = None
+
+    @classmethod
+    def of(cls, content: Any) -> Frame:
+        """A text frame of any JSON value."""
+        return cls(msgspec.json.encode(content))
+
+    @property
+    def type(self) -> FrameType:
+        return FrameType.BINARY if self.binary else FrameType.TEXT
+
+    @property
+    def content(self) -> Any:
+        """The JSON value that a text frame holds, decoded anew each time: a frame is many receivers'."""
+        return msgspec.json.decode(self.payload)
 
     @property
     def wire(self) -> bytes:

@@ -19,6 +19,7 @@ from typing import Any
 from . import config, log
 from .connection import Connection, Transport
 from .frames import Frame
+from .work import Work
 
 logger = logging.getLogger("chat.realtime")
 
@@ -33,11 +34,12 @@ RATE_WINDOW = 10  # seconds
 class Counters:
     """Totals of one worker since its start."""
 
-    __slots__ = ("accepted", "dropped", "messages_in", "messages_out", "refused", "slow_closed")
+    __slots__ = ("accepted", "dropped", "errors", "messages_in", "messages_out", "refused", "slow_closed")
 
     def __init__(self) -> None:
         self.messages_in = self.messages_out = self.dropped = 0
         self.slow_closed = self.accepted = self.refused = 0
+        self.errors: dict[str, int] = {}  # by code
 
 
 class Hub:
@@ -53,6 +55,7 @@ class Hub:
         self.counters = Counters()
         self.connections: dict[str, Connection] = {}
         self.groups: dict[str, dict[Connection, None]] = {}
+        self.works: dict[Work, None] = {}  # what runs beside connections' inboxes
         self.draining = False
         self.on_control: Callable[[Hub, dict[str, Any]], None] | None = None
         self.sweepers: list[Callable[[float], None]] = []  # called once a second with the loop's time
@@ -222,6 +225,8 @@ class Hub:
         for connection in self.connections.values():
             if connection.busy_since is not None and now - connection.busy_since > limit:
                 connection.consumer.overdue()
+        for work in list(self.works):
+            work.check(now, limit)
         for sweep in self.sweepers:
             try:
                 sweep(now)

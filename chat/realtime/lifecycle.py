@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 from channels.exceptions import AcceptConnection, DenyConnection, StopConsumer
@@ -19,8 +20,10 @@ from .groups import EVERYONE, user_group
 from .handshake import Handshake
 from .hub import Hub
 from .layers import CONNECTION
+from .middleware import Chain
 from .refusal import refuse
 from .runtime import get_hub
+from .send_chain import ChainTransport
 from .transports import AsgiTransport
 
 
@@ -28,14 +31,17 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
     """Steps 1 to 3 and 5 of a consumer's life (`RealtimeConsumer` tells them all)."""
 
     auth: ClassVar[Literal["required", "optional", "none"]] = "optional"
+    middleware: ClassVar[Sequence[Any]] = ()
 
+    chain: Chain
+    _entered = False
     connection: Connection
     hub: Hub
 
     # --- 1, 2: the handshake ----------------------------------------------------------------------
 
     async def admit(self) -> None:
-        """Decide about the request in ``self.scope``. Raises Refused."""
+        """Look at the request in ``self.scope``: where it comes from, and who it is. Raises Refused."""
         self.handshake = Handshake.of(self.scope)
         if self.scope["type"] == "websocket" or self.handshake.origins:
             # Browsers name no origin on a GET to their own site, and no other site can read the answer.
@@ -47,7 +53,6 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
         self.user = self.scope["user"]
         if self.requires_user() and not self.user.is_authenticated:
             raise Unauthenticated()
-        await self.authorize()
 
     def requires_user(self) -> bool:
         """Whether anonymous connections are refused."""
@@ -73,21 +78,40 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
     async def websocket_connect(self, message: dict[str, Any]) -> None:
         try:
             await self.admit()
-            self._register()
-            for group in self.initial_groups():
-                await self.hub.join(group, self.connection)
+            await self.establish()
+        except Refused as refusal:
+            await self._refuse(refusal)
+        except RealtimeError as error:
+            await self._refuse(Refused.of(error))
+        if self.connection.state is State.OPEN:
+            await self.connected()
+
+    async def establish(self) -> None:
+        """``authorize``, then open the socket: what middleware's ``connect`` is around. Raises RealtimeError.
+
+        For a plain GET, which only asks, it ends after ``authorize``.
+        """
+        if self.chain.connect is None:
+            await self._establish()
+        else:
+            await self.chain.connect(self, self._establish)
+            if not self._entered:
+                raise Forbidden()  # a middleware did not let it through
+
+    async def _establish(self) -> None:
+        self._entered = True
+        await self.authorize()
+        if self.scope["type"] == "http":
+            return
+        self._register()
+        for group in self.initial_groups():
+            await self.hub.join(group, self.connection)
+        try:
             await self.connect()
         except AcceptConnection:
             await self.accept()
         except DenyConnection:
-            await self._refuse(Refused())
-        except Refused as refusal:
-            await self._refuse(refusal)
-        except RealtimeError as error:  # the layer can't be reached
-            words = "The server's message bus can't be reached. Try again."
-            await self._refuse(Unavailable(words, code=error.code, retry_after=2))
-        if self.connection.state is State.OPEN:
-            await self.connected()
+            raise Refused() from None
 
     async def accept(self, subprotocol: str | None = None, headers: Any = None) -> None:
         if self.connection.close_code is not None:
@@ -114,9 +138,11 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
             raise Unavailable("The database does not answer.", retry_after=5) from None
 
     def _register(self) -> None:
-        transport = (self.scope.get("extensions") or {}).get("realtime.transport")
+        transport: Any = (self.scope.get("extensions") or {}).get("realtime.transport")
         if transport is None:
             transport = AsgiTransport(self.base_send)
+        if self.chain.send is not None:
+            transport = ChainTransport(transport, self)
         connection = self.connection = self.hub.register(transport)
         connection.consumer = self
         connection.user = describe_user(self.user)
@@ -138,8 +164,14 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
         code = message.get("code") or CloseCode.NO_STATUS
         self._forget(code)
         if opened:
-            await self.disconnect(self.connection.close_code or code)
+            await self._disconnected(self.connection.close_code or code)
         raise StopConsumer()
+
+    async def _disconnected(self, code: int) -> None:
+        if self.chain.disconnect is None:
+            await self.disconnect(code)
+        else:
+            await self.chain.disconnect(self, code, self.disconnect)
 
     def _forget(self, code: int) -> None:
         if self.connection is not None and self.connection.state is not State.CLOSED:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from .errors import RealtimeError, Refused, Unavailable
+from .errors import RealtimeError, Refused
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -55,12 +55,12 @@ async def answer_request(consumer: Any, scope: Any, receive: Any, send: Any) -> 
     else:
         try:
             await consumer.admit()
+            await consumer.establish()
             refusal = Refused("Open a WebSocket here.", code="upgrade_required", status=426)
         except Refused as error:
             refusal = error
         except RealtimeError as error:
-            words = "The server's message bus can't be reached. Try again."
-            refusal = Unavailable(words, code=error.code, retry_after=2)
+            refusal = Refused.of(error)
     await answer(scope, send, refusal)
 
 

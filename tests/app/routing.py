@@ -1,6 +1,6 @@
 from django.urls import path
 
-from tests.app import consumers
+from tests.app import consumers, extending
 
 websocket_urlpatterns = [
     path("test/habits/<slug:topic>", consumers.Habits.as_asgi()),
@@ -8,5 +8,11 @@ websocket_urlpatterns = [
     path("test/stock/<slug:topic>", consumers.Stock.as_asgi()),
     path("test/stock-json/<slug:topic>", consumers.StockJson.as_asgi()),
     path("test/stock-sync/<slug:topic>", consumers.StockSync.as_asgi()),
+    path("test/guarded/<slug:topic>", extending.Guarded.as_asgi()),
+    path("test/censored/<slug:topic>", extending.Censored.as_asgi()),
+    path("test/uncensored/<slug:topic>", extending.Uncensored.as_asgi()),
+    path("test/typed", extending.Typed.as_asgi()),
+    path("test/parallel/<slug:topic>", extending.Parallel.as_asgi()),
+    path("test/serial/<slug:topic>", extending.Serial.as_asgi()),
     path("test/members", consumers.MembersOnly.as_asgi()),
 ]

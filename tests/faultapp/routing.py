@@ -2,6 +2,10 @@
 
 from django.urls import path
 
+from tests.app.extending import Parallel
 from tests.faultapp.consumers import FaultConsumer
 
-websocket_urlpatterns = [path("faults/ws", FaultConsumer.as_asgi())]
+websocket_urlpatterns = [
+    path("faults/ws", FaultConsumer.as_asgi()),
+    path("faults/parallel/<slug:topic>", Parallel.as_asgi()),
+]

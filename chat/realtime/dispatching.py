@@ -1,0 +1,184 @@
+"""Messages of one connection: taken from its inbox, one after another or a few at once, and their failures
+answered. What a message is given to, the consumer decides (``consumer.py``)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from typing import Any, ClassVar
+
+from channels.exceptions import StopConsumer
+from channels.layers import get_channel_layer
+
+from . import config, envelope
+from .codes import CloseCode
+from .connection import State
+from .errors import Disconnect, RealtimeError
+from .events import EventsConsumer, _is_ending
+from .frames import Frame
+from .middleware import chain_of
+from .refusal import answer_request
+from .runtime import get_hub
+from .work import Work
+
+logger = logging.getLogger("chat.realtime")
+
+# Seconds that what still runs for a socket that is gone has to tidy up.
+LAST_MOMENT = 1.0
+
+
+class DispatchingConsumer(EventsConsumer):
+    """Step 4 of a consumer's life, without the handlers."""
+
+    concurrency: ClassVar[int] = 1
+    _works: set[Work] | None = None  # what runs beside the inbox
+    _slot: asyncio.Future[None] | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.scope = scope
+        self.base_send = send
+        self.channel_layer = get_channel_layer(self.channel_layer_alias)
+        self.hub = get_hub()
+        self.chain = chain_of(type(self))
+        self._through = self.chain.receive
+        self.connection = None  # type: ignore[assignment]
+        if scope["type"] == "http":
+            await answer_request(self, scope, receive, send)
+            return
+        self._task = asyncio.current_task()
+        try:
+            while True:
+                event = await receive()
+                if event["type"] == "websocket.receive":
+                    await self._receive(event)
+                    continue
+                if event["type"] == "websocket.disconnect":
+                    await self._end_events()
+                    await self._finish_works()
+                await self.dispatch(event)
+                self._begun = True
+                if self._events and self._pump is None:
+                    self._start_pump()
+        except StopConsumer:
+            return
+        finally:
+            if self.connection is not None:
+                self.connection.close(CloseCode.INTERNAL_ERROR)  # if it is still open, nobody serves it now
+            self._forget(CloseCode.ABNORMAL)
+            if self._pump is not None:
+                self._pump.cancel()
+            for work in self._works or ():
+                work.task.cancel()
+
+    # --- one message ------------------------------------------------------------------------------
+
+    async def _receive(self, event: dict[str, Any]) -> None:
+        """One frame, after the events that came before it; one handler at a time, or ``concurrency``."""
+        if self._pump is not None and self.concurrency == 1:
+            await asyncio.shield(self._pump)
+        connection = self.connection
+        if connection.state is not State.OPEN:
+            return  # closed by us: what the client still says is not heard any more
+        text = event.get("text")
+        data = event.get("bytes") if text is None else None
+        size = len(text) if text is not None else len(data or b"")
+        if not connection.transport.limits_messages and _too_big(text, size):
+            connection.close(CloseCode.TOO_BIG)
+            return
+        connection.received(size)
+        if self.concurrency > 1:
+            await self._begin(text, data)
+            return
+        connection.busy_since = self.hub.loop.time()
+        try:
+            await self.receive(text, data)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 (the socket outlives a handler's bug)
+            self._failed(error, text, self._was_overdue())
+        finally:
+            connection.busy_since = None
+            if self._events:
+                self._start_pump()
+
+    async def _begin(self, text: str | None, data: bytes | None) -> None:
+        """Work on a message beside the inbox; while all slots are taken the inbox waits, and fills."""
+        if self._works is None:
+            self._works = set()
+        while len(self._works) >= self.concurrency:
+            self._slot = self.hub.loop.create_future()
+            await self._slot
+
+        async def run(work: Work) -> None:
+            try:
+                await self.receive(text, data)
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 (as above)
+                try:
+                    self._failed(error, text, work.was_overdue())
+                except StopConsumer:
+                    self.connection.close(CloseCode.INTERNAL_ERROR)
+
+        self._works.add(Work(self.hub, run, self._work_done))
+
+    def _work_done(self, work: Work) -> None:
+        if self._works is not None:
+            self._works.discard(work)
+        if self._slot is not None and not self._slot.done():
+            self._slot.set_result(None)
+
+    async def _finish_works(self) -> None:
+        """The socket is gone: handlers that run are let finish, as a single one is, each by its deadline."""
+        while self._works:
+            await asyncio.wait({work.task for work in self._works})
+            await asyncio.sleep(0)  # for ``_work_done``
+
+    # --- failures ---------------------------------------------------------------------------------
+
+    def _failed(self, error: BaseException, text: str | None, overdue: bool) -> None:
+        """A handler ended with an error, or was ended."""
+        if overdue:
+            self._answer_overdue(text)
+        elif isinstance(error, StopConsumer) or (isinstance(error, asyncio.CancelledError) and _is_ending()):
+            raise error
+        elif isinstance(error, Disconnect):
+            self.connection.close(error.close_code, error.reason)
+        else:  # a handler that awaited something that was cancelled: its bug, not our end
+            ref = envelope.peek_id(text) if text is not None else None
+            self.connection.push(self.describe_failure(error, ref=ref))
+
+    def _answer_overdue(self, text: str | None) -> None:
+        """A handler has had its time. If it waited for this client to read, that is the client's fault."""
+        if self.connection.full:
+            self.hub.counters.slow_closed += 1
+            self.connection.close(CloseCode.SLOW_CONSUMER)
+        else:
+            self._failed(TimeoutError(), text, False)
+
+    def describe_failure(self, error: BaseException, *, ref: Any = None) -> Frame:
+        """The ``error`` message for a failure; a bug is logged, with the number that the client is told."""
+        found = self.tell_failure(error)
+        self.hub.counters.errors[found.code] = self.hub.counters.errors.get(found.code, 0) + 1
+        return Frame(
+            envelope.error(
+                found.code, found.message, ref=ref, retry_after=found.retry_after, details=found.details
+            )
+        )
+
+    def tell_failure(self, error: BaseException) -> RealtimeError:
+        """``error`` as the client may know it."""
+        if isinstance(error, RealtimeError):
+            return error
+        number = secrets.token_hex(4)
+        logger.error(
+            "error %s in %s, connection %s",
+            number,
+            type(self).__name__,
+            self.connection.id,
+            exc_info=None if isinstance(error, TimeoutError) else error,
+        )
+        return RealtimeError(f"Something went wrong on the server (error {number}).", code="internal")
+
+
+def _too_big(text: str | None, size: int) -> bool:
+    """Whether a message is above the limit; a character is up to four bytes, so few need encoding."""
+    limit = config.current().max_message_bytes
+    return size > limit or (text is not None and size * 4 > limit and len(text.encode()) > limit)
