@@ -14,7 +14,7 @@ from channels.testing import WebsocketCommunicator
 from hypothesis import HealthCheck, settings
 
 from chat.realtime.layers import MemoryLayer, RedisLayer
-from tests.harness import ChatServer, Client, Process, RawSocket, RedisServer, default_layer
+from tests.kit import ChatServer, Client, Process, RawSocket, RedisServer, default_layer
 
 # How long an example takes says something of the machine, nothing of the code.
 settings.register_profile("chat", deadline=None, suppress_health_check=[HealthCheck.too_slow])

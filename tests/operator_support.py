@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from tests.harness import ChatServer, User
+from tests.kit import ChatServer, User
 
 API = "/api/chat-api/"
 CSRF = "a1" * 16  # 32 characters, as Django makes them

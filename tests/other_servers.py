@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.harness import ChatServer, free_port, wait_until
-from tests.harness.raw import TEXT, frame
+from chat.realtime.testing.raw import TEXT, frame
+from tests.kit import ChatServer, free_port, wait_until
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "servers.md"
 SERVERS = ("serve", "daphne", "uvicorn")

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect as connect_now
 
 from tests.browser import CHROMIUM_FLAGS, WATCH_POLICY, chromium_path
-from tests.harness import ChatServer, on_each_worker
+from tests.kit import ChatServer, on_each_worker
 from tests.operator_support import CSRF, new_user
 
 LIVE = "/admin/chat/live/"

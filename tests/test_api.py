@@ -8,9 +8,9 @@ import pytest
 
 from chat.api import errors
 from chat.api.urls import urlpatterns
-from tests.harness import eventually, on_each_worker, wait_until
-from tests.harness.process import ROOT
+from tests.kit import eventually, on_each_worker, wait_until
 from tests.operator_support import API, Caller, new_user
+from tests.pages import ROOT
 
 STAFF_CALLS = [
     ("GET", "ws/stats"),

@@ -5,7 +5,7 @@ import urllib.parse
 
 import pytest
 
-from tests.harness import ChatServer, Client, RawSocket, eventually, on_each_worker
+from tests.kit import ChatServer, Client, RawSocket, eventually, on_each_worker
 
 CREDENTIALS_LIMIT = 2.0  # seconds within which ended credentials end sockets (docs/protocol.md)
 

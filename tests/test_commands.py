@@ -16,9 +16,9 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from chat.management import output
-from tests.harness import ChatServer, RedisServer, on_each_worker, wait_until
-from tests.harness.process import ROOT
+from tests.kit import ChatServer, RedisServer, on_each_worker, wait_until
 from tests.operator_support import new_user
+from tests.pages import ROOT
 
 COMMANDS = [
     ("chat_stats",),

@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from chat.realtime import config
 from chat.realtime.runtime import get_hub
 from tests.app.kit import application, said, silent
-from tests.harness import eventually
+from tests.kit import eventually
 
 
 async def test_connect_receive_and_send_as_in_channels(communicate):

@@ -2,7 +2,7 @@
 
 import json
 
-from tests.harness import ChatServer, Client, RawSocket
+from tests.kit import ChatServer, Client, RawSocket
 
 
 def url_of(server: ChatServer, path: str) -> str:

@@ -9,12 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.harness import ChatServer, Client, RawSocket, RedisServer, eventually
-from tests.harness.proc import alive
-from tests.harness.quiet import QuietSocket
-from tests.harness.raw import TEXT, frame
-from tests.harness.traffic import ACCEPTED, Talker
-from tests.harness.workers import pids
+from chat.realtime.testing.proc import alive
+from chat.realtime.testing.raw import TEXT, frame
+from chat.realtime.testing.workers import pids
+from tests.kit import ChatServer, Client, QuietSocket, RawSocket, RedisServer, eventually
+from tests.traffic import ACCEPTED, Talker
 
 figures = logging.getLogger("tests.figures")
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.harness import ChatServer, RawSocket, RedisServer, eventually, on_each_worker
-from tests.harness.proc import alive
-from tests.harness.reconnecting import Returning, missed
-from tests.harness.traffic import ACCEPTED, Pulse, Talker
-from tests.harness.workers import ask, pids
+from chat.realtime.testing.proc import alive
+from chat.realtime.testing.workers import ask, pids
+from tests.kit import ChatServer, RawSocket, RedisServer, eventually, on_each_worker
+from tests.reconnecting import Returning, missed
+from tests.traffic import ACCEPTED, Pulse, Talker
 
 figures = logging.getLogger("tests.figures")
 

@@ -11,8 +11,8 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 import chat.realtime
-from tests.harness import ChatServer, Client, RedisServer
-from tests.harness.server import environment
+from chat.realtime.testing.server import environment
+from tests.kit import ChatServer, Client, RedisServer
 from tests.pages import ROOT, blocks, read
 
 PAGE = read("extending.md")

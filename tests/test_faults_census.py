@@ -13,8 +13,8 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from chat.realtime.groups import room_group
-from tests.harness import ChatServer, Client, RawSocket, RedisServer, eventually, on_each_worker
-from tests.harness.workers import pids
+from chat.realtime.testing.workers import pids
+from tests.kit import ChatServer, Client, RawSocket, RedisServer, eventually, on_each_worker
 
 MARK = 255  # a send buffer that tells the settings of these tests from the defaults
 STALE = 9.0  # seconds until the members of a dead worker are no longer counted

@@ -9,10 +9,9 @@ from collections.abc import Iterator
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from tests.harness import ChatServer, RawSocket, RedisServer, eventually
-from tests.harness.proc import open_files
-from tests.harness.quiet import QuietSocket
-from tests.harness.raw import CLOSE, PING, PONG, TEXT, frame
+from chat.realtime.testing.proc import open_files
+from chat.realtime.testing.raw import CLOSE, PING, PONG, TEXT, frame
+from tests.kit import ChatServer, QuietSocket, RawSocket, RedisServer, eventually
 
 figures = logging.getLogger("tests.figures")
 

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import ChatServer, RedisServer, on_each_worker
-from tests.harness.proc import peak_resident, reset_peak, resident
-from tests.harness.quiet import QuietSocket
-from tests.harness.raw import BINARY, CONTINUATION, PING, TEXT, frame, header
-from tests.harness.traffic import Pulse
+from chat.realtime.testing.proc import peak_resident, reset_peak, resident
+from chat.realtime.testing.raw import BINARY, CONTINUATION, PING, TEXT, frame, header
+from tests.kit import ChatServer, QuietSocket, RedisServer, on_each_worker
+from tests.traffic import Pulse
 
 figures = logging.getLogger("tests.figures")
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import ChatServer, RawSocket, RedisServer, eventually, on_each_worker
-from tests.harness.traffic import Pulse
+from tests.kit import ChatServer, RawSocket, RedisServer, eventually, on_each_worker
+from tests.traffic import Pulse
 
 figures = logging.getLogger("tests.figures")
 

@@ -5,8 +5,8 @@ import contextlib
 import logging
 import time
 
-from tests.harness import ChatServer, RawSocket, eventually, on_each_worker
-from tests.harness.traffic import ACCEPTED, Pulse, Talker
+from tests.kit import ChatServer, RawSocket, eventually, on_each_worker
+from tests.traffic import ACCEPTED, Pulse, Talker
 
 figures = logging.getLogger("tests.figures")
 

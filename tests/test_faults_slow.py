@@ -8,11 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.harness import ChatServer, RedisServer, eventually, on_each_worker
-from tests.harness.proc import peak_resident, reset_peak, resident
-from tests.harness.quiet import QuietSocket
-from tests.harness.raw import TEXT
-from tests.harness.workers import ask
+from chat.realtime.testing.proc import peak_resident, reset_peak, resident
+from chat.realtime.testing.raw import TEXT
+from chat.realtime.testing.workers import ask
+from tests.kit import ChatServer, QuietSocket, RedisServer, eventually, on_each_worker
 
 figures = logging.getLogger("tests.figures")
 

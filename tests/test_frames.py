@@ -7,8 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from chat.realtime.frames import BINARY, CLOSE, PING, TEXT, Frame, announced_size, build, read_simple
-from tests.harness.raw import frame as client_frame
-from tests.harness.raw import header
+from chat.realtime.testing.raw import frame as client_frame
+from chat.realtime.testing.raw import header
 
 LIMIT = 65_536
 

@@ -17,7 +17,7 @@ from chat.realtime.groups import room_group, user_group
 from chat.realtime.hub import FRAME
 from chat.realtime.layers import MemoryLayer, RedisLayer, get_layer
 from chat.realtime.runtime import get_hub
-from tests.harness import default_layer, eventually, on_each_worker
+from tests.kit import default_layer, eventually, on_each_worker
 
 
 def new_layer(*urls: str) -> RedisLayer:

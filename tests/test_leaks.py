@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.harness import ChatServer, Client, RawSocket, RedisServer, eventually, on_each_worker
-from tests.harness.proc import resident
-from tests.harness.raw import CLOSE, TEXT, frame, header
-from tests.harness.workers import ask
+from chat.realtime.testing.proc import resident
+from chat.realtime.testing.raw import CLOSE, TEXT, frame, header
+from chat.realtime.testing.workers import ask
+from tests.kit import ChatServer, Client, RawSocket, RedisServer, eventually, on_each_worker
 
 figures = logging.getLogger("tests.figures")
 

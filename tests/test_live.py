@@ -16,7 +16,7 @@ from chat.realtime.connection import State
 from chat.realtime.layers import MemoryLayer
 from chat.realtime.runtime import get_hub
 from chatproject.asgi import application
-from tests.harness import default_layer, eventually
+from tests.kit import default_layer, eventually
 
 
 class Database:

@@ -6,7 +6,7 @@ from django.core.exceptions import ImproperlyConfigured
 from chat.realtime import RealtimeConsumer
 from chat.realtime.middleware import Chain, chain_of, project_middleware
 from tests.app import extending
-from tests.harness import RawSocket
+from tests.kit import RawSocket
 from tests.test_consumer_server import habits, url_of
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.harness import ChatServer, Client, RawSocket, all_heard, eventually, on_each_worker
+from tests.kit import ChatServer, Client, RawSocket, all_heard, eventually, on_each_worker
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from tests.harness import Client, all_heard, on_each_worker
+from tests.kit import Client, all_heard, on_each_worker
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.harness import RawSocket
+from tests.kit import RawSocket
 
 SOCKET = "/api/chat-api/ws"
 LONGEST = "r" * 128

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tests.harness import all_heard, wait_until
-from tests.harness.raw import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, RawSocket, header
+from chat.realtime.testing.raw import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, header
+from tests.kit import RawSocket, all_heard, wait_until
 
 LARGEST = 65_536
 PATH = "/api/chat-api/ws"

@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from tests.harness.raw import BINARY, TEXT, RawSocket, frame
+from chat.realtime.testing.raw import BINARY, TEXT, frame
+from tests.kit import RawSocket
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 UTC_SECONDS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")

@@ -8,7 +8,7 @@ import urllib.parse
 import pytest
 
 from chat.realtime import LayerUnavailable, broadcast_all, send_to_connection
-from tests.harness import ChatServer, all_heard, eventually, on_each_worker
+from tests.kit import ChatServer, all_heard, eventually, on_each_worker
 
 DATA = {"text": "ü", "n": 1}
 EVERYWHERE = ("sync", "async", "shell")

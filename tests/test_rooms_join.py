@@ -5,8 +5,8 @@ import secrets
 
 import pytest
 
-from tests.harness import ChatServer, Client, all_heard, eventually, on_each_worker
-from tests.harness.workers import ask
+from chat.realtime.testing.workers import ask
+from tests.kit import ChatServer, Client, all_heard, eventually, on_each_worker
 
 IN_FORCE = 2.0  # seconds within which a saved change holds on every worker
 

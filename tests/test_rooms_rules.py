@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from tests.harness import ChatServer, Client, RawSocket, Response, eventually, on_each_worker
+from tests.kit import ChatServer, Client, RawSocket, Response, eventually, on_each_worker
 
 IN_FORCE = 2.0  # seconds within which a saved change holds on every worker
 PATH = "/api/chat-api/ws/"

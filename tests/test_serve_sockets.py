@@ -12,7 +12,7 @@ import pytest
 import websockets
 
 from tests.commands import ROOT, manage
-from tests.harness import eventually
+from tests.kit import eventually
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from chat.realtime.config import LARGEST_MESSAGE as LIMIT
-from tests.harness import ChatServer, Client, RawSocket, RedisServer, eventually, free_port
-from tests.harness.proc import peak_resident, reset_peak
-from tests.harness.raw import PING, frame
+from chat.realtime.testing.proc import peak_resident, reset_peak
+from chat.realtime.testing.raw import PING, frame
+from tests.kit import ChatServer, Client, RawSocket, RedisServer, eventually, free_port
 from tests.other_servers import (
     APP,
     SERVERS,

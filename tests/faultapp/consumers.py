@@ -33,7 +33,7 @@ class FaultConsumer(RealtimeConsumer):
     auth = "none"
 
     async def connected(self) -> None:
-        """Says what a harness client waits for."""
+        """Says what a client in the tests waits for."""
         await self.reply("system", {"event": "welcome", "client_id": self.connection.id})
 
     async def disconnect(self, code: int) -> None:

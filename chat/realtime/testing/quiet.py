@@ -11,6 +11,7 @@ import socket
 import sys
 import termios
 import time
+from typing import Self
 
 from .raw import CLOSE, RawFrame
 
@@ -25,7 +26,7 @@ class QuietSocket:
         self._rest = b""
 
     @classmethod
-    async def open(cls, port: int) -> "QuietSocket":
+    async def open(cls, port: int) -> Self:
         sock = socket.socket()
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
@@ -33,8 +34,8 @@ class QuietSocket:
         return cls(sock)
 
     @classmethod
-    async def upgraded(cls, port: int, path: str = "/api/chat-api/ws") -> "QuietSocket":
-        """An open WebSocket. The server's first frame (``welcome``) may be among what is unread."""
+    async def upgraded(cls, port: int, path: str) -> Self:
+        """An open WebSocket. The server's first frames may be among what is unread."""
         quiet = await cls.open(port)
         await quiet.ask_upgrade(path)
         head = b""
@@ -119,7 +120,7 @@ class QuietSocket:
 async def _writable(loop: asyncio.AbstractEventLoop, sock: socket.socket, limit: float) -> None:
     """Wait until the kernel takes more, for at most ``limit`` seconds."""
     ready = loop.create_future()
-    loop.add_writer(sock, lambda: ready.done() or ready.set_result(None))
+    loop.add_writer(sock, lambda: None if ready.done() else ready.set_result(None))
     try:
         await asyncio.wait({ready}, timeout=limit)
     finally:

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from websockets.exceptions import ConnectionClosed
 
-from .client import Client
+from tests.kit import Client
 
 ACCEPTED = "ack"
 

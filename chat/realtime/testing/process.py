@@ -11,8 +11,16 @@ from pathlib import Path
 
 from .waiting import wait_until
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 STOP_LIMIT = 15.0  # seconds from SIGTERM to the exit, before SIGKILL
+
+
+def project_root() -> Path:
+    """The directory of the Django project that is tested: the nearest one upwards with a ``manage.py``."""
+    here = Path.cwd().resolve()
+    for directory in (here, *here.parents):
+        if (directory / "manage.py").is_file():
+            return directory
+    raise AssertionError(f"no manage.py in {here} nor above it: run the tests inside the Django project")
 
 
 def free_port() -> int:
@@ -41,7 +49,7 @@ class Process:
         with self.log.open("ab") as output:
             self.popen = subprocess.Popen(
                 command,
-                cwd=ROOT,
+                cwd=project_root(),
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -5,7 +5,7 @@ import base64
 import json
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from .waiting import LIMIT
 
@@ -51,23 +51,22 @@ class RawSocket:
         self.writer = writer
 
     @classmethod
-    async def open(cls, port: int, host: str = "127.0.0.1") -> "RawSocket":
+    async def open(cls, port: int, host: str = "127.0.0.1") -> Self:
         return cls(*await asyncio.open_connection(host, port))
 
     @classmethod
-    async def upgraded(cls, port: int, path: str = "/api/chat-api/ws", **headers: str) -> "RawSocket":
-        """An open WebSocket, its ``welcome`` read."""
+    async def upgraded(cls, port: int, path: str, **headers: str) -> Self:
+        """An open WebSocket."""
         raw = await cls.open(port)
         response = await raw.handshake(path, **headers)
         assert response.status == 101, response
-        await raw.read_frame()
         return raw
 
     async def send(self, data: bytes) -> None:
         self.writer.write(data)
         await asyncio.wait_for(self.writer.drain(), LIMIT)
 
-    async def handshake(self, path: str = "/api/chat-api/ws", **headers: str | None) -> Response:
+    async def handshake(self, path: str, **headers: str | None) -> Response:
         """Send an upgrade request; underscores in names become dashes, None leaves a usual header out."""
         host, port = self.writer.get_extra_info("peername")[:2]
         usual: dict[str, str | None] = {

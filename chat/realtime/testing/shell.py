@@ -1,15 +1,13 @@
-"""The second process of ``ChatServer.django``: runs code from JSON lines, answers with JSON lines."""
+"""The second process of ``RealtimeServer.django``: runs code from JSON lines, answers with JSON lines."""
 
 import json
 import sys
 import traceback
 from typing import Any
 
-import django
-
 
 def main() -> None:
-    django.setup()
+    """In a process where Django is set up."""
     answers, sys.stdout = sys.stdout, sys.stderr  # what the code prints is no answer
     for line in sys.stdin:
         asked = json.loads(line)
@@ -21,7 +19,3 @@ def main() -> None:
             answer = {"error": traceback.format_exc()}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
-
-
-if __name__ == "__main__":
-    main()

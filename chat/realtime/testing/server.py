@@ -13,13 +13,14 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from .process import ROOT, Process
-from .waiting import wait_until
+from .process import Process, project_root
 
 SECRET_KEY = "a-key-for-tests-that-is-no-secret-at-all-0123456789"
 START_LIMIT = 20.0  # seconds
+# Not `python -m`: that imports the package before Django is set up.
+_SHELL = "import django; django.setup(); from chat.realtime.testing.shell import main; main()"
 MEMORY = "memory://"
 
 
@@ -47,7 +48,7 @@ def migrated_database() -> Path:
     path = Path(directory.name) / "template.sqlite3"
     subprocess.run(
         [sys.executable, "manage.py", "migrate", "--noinput", "--verbosity", "0"],
-        cwd=ROOT,
+        cwd=project_root(),
         env=environment(path, MEMORY),
         check=True,
         timeout=60,
@@ -71,7 +72,7 @@ class User:
         return {"id": self.id, "username": self.username}
 
 
-class ChatServer(Process):
+class RealtimeServer(Process):
     """`manage.py serve` on a free port; with ``redis_url`` None on the in-memory layer.
 
     ``env`` goes before the defaults of ``environment``; ``arguments`` are further options of `serve`;
@@ -101,17 +102,13 @@ class ChatServer(Process):
 
     # --- life --------------------------------------------------------------------------------------------
 
-    def start(self) -> "ChatServer":
-        """Returns when every worker listens and one has answered."""
+    def start(self) -> Self:
+        """Returns when every worker listens."""
         command = [sys.executable, "manage.py", "serve", "--port", str(self.port)]
         self.mark()
         self.spawn([*command, "--workers", str(self.worker_count), *self.arguments], self.environment)
         self.port = int(self.wait_for_output(r"Serving http://127\.0\.0\.1:(\d+)/", START_LIMIT)[1])
-        wait_until(self.healthy, f"health\n{self.output()}", START_LIMIT)
         return self
-
-    def healthy(self) -> bool:
-        return self.get("/api/chat-api/health")[0] == 200
 
     def stop(self, limit: float = 15.0, *, allow_tracebacks: bool = False) -> int | None:
         """Stop it gracefully; returns its exit status. Fails when it has ever written a traceback."""
@@ -139,9 +136,8 @@ class ChatServer(Process):
     def http(self, path: str = "/") -> str:
         return self.origin + path
 
-    def ws(self, room: str | None = None, query: str = "") -> str:
-        """The address of a room's WebSocket, or of the global one."""
-        path = "/api/chat-api/ws" + (f"/{room}" if room is not None else "")
+    def websocket(self, path: str = "/", query: str = "") -> str:
+        """The address of a WebSocket."""
         return f"ws://127.0.0.1:{self.port}{path}" + (f"?{query}" if query else "")
 
     def get(self, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
@@ -167,7 +163,7 @@ class ChatServer(Process):
         """Run a management command with the server's environment."""
         return subprocess.run(
             [sys.executable, "manage.py", *arguments],
-            cwd=ROOT,
+            cwd=project_root(),
             env=self.environment,
             capture_output=True,
             text=True,
@@ -226,54 +222,15 @@ result = session.session_key
         )
         return key
 
-    def create_room(self, name: str, members: tuple[int, ...] = (), **fields: Any) -> None:
-        """A row for a room: ``title``, ``access`` (everyone, signed_in, members), ``closed``, member ids."""
-        self.django(
-            """
-from chat.models import Room
-room = Room.objects.create(name=name, **fields)
-room.members.set(members)
-""",
-            name=name,
-            members=list(members),
-            fields=fields,
-        )
-
-    def change_room(self, name: str, **fields: Any) -> None:
-        self.django(
-            """
-from chat.models import Room
-room = Room.objects.get(name=name)
-for key, value in fields.items():
-    setattr(room, key, value)
-room.save()
-""",
-            name=name,
-            fields=fields,
-        )
-
-    def change_settings(self, **fields: Any) -> None:
-        """Save the ChatSettings row with these changes; in force on every worker within 2 seconds."""
-        self.django(
-            """
-from chat.models import ChatSettings
-row = ChatSettings.load()
-for key, value in fields.items():
-    setattr(row, key, value)
-row.save()
-""",
-            fields=fields,
-        )
-
 
 class _Shell:
-    """A second process with the server's environment (tests/harness/shell.py); JSON lines in and out."""
+    """A second process with the server's environment (shell.py); JSON lines in and out."""
 
-    def __init__(self, server: ChatServer) -> None:
+    def __init__(self, server: RealtimeServer) -> None:
         with server.log.open("ab") as output:
             self.popen = subprocess.Popen(
-                [sys.executable, "-m", "tests.harness.shell"],
-                cwd=ROOT,
+                [sys.executable, "-c", _SHELL],
+                cwd=project_root(),
                 env=server.environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
 
-from .client import Client
-from .traffic import _Running
+from tests.kit import Client
+from tests.traffic import _Running
 
 
 @dataclass
