@@ -84,7 +84,10 @@ def test_error_codes():
     """The table of errors has each code that an `error` message can have, and no other."""
     told = {said for cell in table(PAGE, "code of an `error`").column() for said in code(cell)}
     made = {said for _, said in raised(errors.EnvelopeError) | raised(errors.LayerUnavailable)}
-    assert told == made | {errors.RealtimeError.code}  # the last is a handler's bug
+    # A `join` is refused as a handshake for that room would be.
+    of_a_join = {"forbidden", "invalid_room", "room_full"}
+    assert of_a_join <= {said for _, said in raised(errors.Refused)}
+    assert told == made | of_a_join | {errors.RealtimeError.code}  # the last is a handler's bug
 
 
 def test_close_codes():
