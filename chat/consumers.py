@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import UNSET
 
 from chat import actions, live
-from chat.membership import RoomMember, client_ref
+from chat.membership import RoomMember, client_ref, rights
 from chat.realtime import BadRequest, EnvelopeError, Incoming, config, envelope, on
 from chat.realtime.consumer import ref_of
 from chat.realtime.frames import Frame
@@ -20,8 +20,9 @@ MAX_NAME = 64  # characters of a visitor's display name
 class ChatConsumer(RoomMember):
     """What both endpoints share. ``room`` is None for the global one."""
 
-    name: str | None = None
     members = 0  # in the room on all workers, when this connection came
+
+    _asked = (0, 0)  # the state of the rights on which it was let in
 
     # --- the handshake ----------------------------------------------------------------------------
 
@@ -35,6 +36,7 @@ class ChatConsumer(RoomMember):
     async def authorize(self) -> None:
         self.name = display_name(self.handshake.query.get("name"))
         if self.room is not None:
+            self._asked = rights()
             await self.may_enter(self.room)
             if self.scope["type"] == "http":  # only asks; a handshake is counted in ``connect``
                 await actions.check_room_for_one(get_hub(), self.room)
@@ -46,6 +48,9 @@ class ChatConsumer(RoomMember):
         if self.name is not None:
             self.connection.metadata = {"name": self.name}
         if self.room is not None:
+            while self._asked != rights():  # changed before this connection was there to be looked at
+                self._asked = rights()
+                await self.may_stay(self.room)
             self.members = await self.enter(self.room)
         await self.accept()
 

@@ -21,7 +21,7 @@ from django.db import Error as DatabaseError
 from django.db.models import Count, Max
 from django.utils import timezone
 
-from chat import rooms
+from chat import authorizer, rooms
 from chat.models import LIMITS, ChatSettings, Room
 from chat.realtime import CloseCode, Unavailable, config
 from chat.realtime.database import in_database
@@ -138,10 +138,12 @@ class _Watch:
         rules = (auth_required(), rooms.generation())
         if rules == self._enforced and not self._again:
             return
-        again = rules != self._enforced
+        again, first = rules != self._enforced, self._enforced is None
         if auth_required():
             self._part_with_anonymous()
         await self._recheck()
+        if again and not first and authorizer.is_there():  # it may take its time: not this look's
+            authorizer.recheck(self.hub)
         self._enforced, self._again = rules, again
 
     def _part_with_anonymous(self) -> None:

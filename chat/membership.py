@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from chat import actions, live, presence, rooms
+from chat import actions, authorizer, live, presence, rooms
 from chat.realtime import (
     CloseCode,
     EnvelopeError,
@@ -16,6 +16,7 @@ from chat.realtime import (
     LayerUnavailable,
     RealtimeConsumer,
     Refused,
+    Unavailable,
     config,
     envelope,
     on,
@@ -32,13 +33,26 @@ class RoomMember(RealtimeConsumer):
     """
 
     room: str | None = None
+    name: str | None = None
+    claims: dict[str, Any] | None = None
 
     # --- coming -----------------------------------------------------------------------------------
 
     async def may_enter(self, room: str) -> None:
-        """Raise NotFound(``invalid_room``), Forbidden, Unavailable."""
+        """Raise NotFound(``invalid_room``), Forbidden, Unavailable, or what an app's authorizer raises."""
         rooms.check_name(room, live.policy().room_pattern)
+        await self.may_stay(room)
+
+    async def may_stay(self, room: str) -> None:
+        """Raise Forbidden, Unavailable, or what an app's authorizer raises."""
         await rooms.check_access(room, self.user)
+        if authorizer.is_there():
+            await authorizer.check(room, self.user, self.claims, self._visitor())
+
+    def _visitor(self) -> authorizer.Visitor:
+        ident = None if self.connection is None else self.connection.id
+        asked = self.handshake
+        return authorizer.Visitor(ident, asked.address, asked.user_agent, self.name)
 
     async def enter(self, room: str) -> int:
         """Begin a membership of a room that may be entered; returns the room's members on all workers.
@@ -83,12 +97,31 @@ class RoomMember(RealtimeConsumer):
             return [] if self.room is None else [self.room]
         return self.connection.all_rooms()
 
-    def withdraw(self, room: str) -> None:
+    def withdraw(self, room: str, reason: str = "access_withdrawn") -> None:
         """It may not be in the room any more: its endpoint's own ends the connection."""
-        if room == self.room:
+        if room not in self.entered:
+            return
+        if room != self.room:
+            self.put_out(room, reason)
+        elif reason == "unavailable":  # it may come back, and is looked at then
+            self.connection.close(CloseCode.INTERNAL_ERROR, "access can't be checked")
+        else:
             self.connection.close(CloseCode.ACCESS_WITHDRAWN)
-        elif self.connection.in_room(room):
-            self.put_out(room, "access_withdrawn")
+
+    async def recheck(self, room: str) -> None:
+        """Rights may have changed: leave the room where it may not stay, or where nobody can tell."""
+        if room not in self.entered:
+            return
+        try:
+            await self.may_stay(room)
+        except Unavailable:
+            self.withdraw(room, "unavailable")
+        except Refused:
+            self.withdraw(room)
+
+    async def signed_in(self) -> None:
+        """The client sent a token: other claims may let it into other rooms."""
+        authorizer.recheck_one(self)
 
     def quit(self, room: str) -> None:
         self._end(room)
@@ -134,7 +167,7 @@ class RoomMember(RealtimeConsumer):
             raise EnvelopeError(f"One connection may be in {most} rooms.", code="too_many_rooms")
         members = 0
         while True:
-            asked = rooms.generation()
+            asked = rights()
             try:
                 await self.may_enter(room)
             except BaseException:
@@ -143,7 +176,7 @@ class RoomMember(RealtimeConsumer):
                 raise
             if not members:
                 members = await self.enter(room)
-            if asked == rooms.generation():  # else who was looked at has missed the newcomer
+            if asked == rights():  # else the newcomer was missed when all who are inside were looked at
                 return members
 
     @on("leave")
@@ -163,6 +196,11 @@ class RoomMember(RealtimeConsumer):
         if ref is not None:
             data["ref"] = ref
         self.connection.push(Frame(envelope.encode("system", data, room=room)[1]))
+
+
+def rights() -> tuple[int, int]:
+    """Something else as soon as somebody may not be let in any more on what was decided before."""
+    return rooms.generation(), authorizer.calls()
 
 
 def client_ref(message: Incoming) -> str | None:

@@ -17,7 +17,7 @@ from django.db import Error as DatabaseError
 from django.db.models import QuerySet
 
 from chat.models import Access, Room
-from chat.realtime import Forbidden, NotFound, Unavailable, config
+from chat.realtime import Forbidden, NotFound, Unavailable, config, control
 from chat.realtime.database import in_database
 
 # Room names come from clients: so many rules are kept, the least recently used ones go.
@@ -118,6 +118,16 @@ def replace(rules: dict[str, Rule] | None) -> None:
 def generation() -> int:
     """The number of the rules in force; another one after each change."""
     return _generation
+
+
+def recheck(*, user: Any = None, room: str | None = None) -> None:
+    """Have every worker ask again whether those inside may stay: in all rooms, in one, a user's, or both.
+
+    Call it when what an authorizer looks at has changed, after the commit (``transaction.on_commit``).
+    ``user`` is a user or its primary key. For sync and async code.
+    """
+    key = getattr(user, "pk", user)
+    control.tell("recheck_rooms", {"user": None if key is None else str(key), "room": room})
 
 
 async def rules_of(names: set[str]) -> dict[str, Rule]:
