@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from chat.realtime.testing import ChatServer, Client, RedisServer, eventually, on_each_worker
+from tests.kit import ChatServer, Client, RedisServer, eventually, on_each_worker
 from tests.pages import ROOT, blocks, read
 from tests.test_rooms_join import joined, left, refused
 
