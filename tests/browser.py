@@ -215,6 +215,7 @@ class Scripted:
         self.dials: list[WebSocketRoute] = []
         self.heard: list[dict[str, Any]] = []
         self.welcome = welcome
+        self.close_with: int | None = None  # dials are closed at once, with this code
         self.page = window.page
         window.page.route_web_socket(SOCKETS, self._dialled)
 
@@ -228,7 +229,9 @@ class Scripted:
     def _dialled(self, socket: WebSocketRoute) -> None:
         self.dials.append(socket)
         socket.on_message(lambda text: self.heard.append(json.loads(text)))
-        if self.welcome:
+        if self.close_with is not None:
+            socket.close(code=self.close_with)
+        elif self.welcome:
             self.send("system", WELCOME)
 
     def wait_for_chats(self, count: int) -> list[dict[str, Any]]:

@@ -172,8 +172,8 @@ def test_a_refused_message_says_why_and_can_be_sent_again(server: Server, window
     window.say("Hello?")
     first = sockets.wait_for_chats(1)[0]
     assert first["data"]["name"] == "Ada"
-    sockets.send("error", {"code": "unavailable", "message": "no", "ref": first["id"], "retry_after": 1})
-    window.reads("#pending .failure", "could not pass this on")
+    sockets.send("error", {"code": "internal", "message": "no", "ref": first["id"]})
+    window.reads("#pending .failure", "Something went wrong on the server")
     window.page.get_by_role("button", name="Send again").click()
     second = sockets.wait_for_chats(2)[1]
     assert second["id"] != first["id"]
@@ -183,6 +183,32 @@ def test_a_refused_message_says_why_and_can_be_sent_again(server: Server, window
     sockets.send("chat", second["data"], **{"from": "me"})
     window.hears("Hello?")
     assert window.page.locator(".message").count() == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [("rate_limited", "You are writing too quickly."), ("unavailable", "can’t pass messages on right now.")],
+)
+def test_what_is_refused_for_now_waits_and_is_counted_down(
+    server: Server, windows: Windows, code: str, words: str
+) -> None:
+    """The page says why, for how long, and how many wait; then the message goes out by itself."""
+    window = windows(server, "Ada")
+    window.page.clock.install()
+    sockets = Scripted(window)
+    window.enter("r")
+    window.say("Hello?")
+    first = sockets.wait_for_chats(1)[0]
+    sockets.send("error", {"code": code, "message": "no", "ref": first["id"], "retry_after": 20})
+    window.reads("#banner", f"{words} Sending goes on in 2")
+    window.reads("#banner", "seconds. 1 message waits to be sent.")
+    assert words in window.page.locator("#announcer[role=status]").inner_text()
+    window.page.wait_for_selector("#pending .message[data-status=queued]")
+    window.page.clock.run_for(21_000)
+    assert sockets.wait_for_chats(2)[1] == first
+    window.page.wait_for_selector("#banner", state="hidden")
+    sockets.send("chat", first["data"], **{"from": "me"})
+    window.hears("Hello?")
 
 
 def test_what_a_broken_connection_took_is_marked(server: Server, windows: Windows) -> None:
@@ -196,59 +222,6 @@ def test_what_a_broken_connection_took_is_marked(server: Server, windows: Window
     window.reads("#pending .failure", "before the server confirmed")
     window.page.get_by_role("button", name="Discard").click()
     assert window.page.locator(".message").count() == 0
-
-
-def test_a_silent_server_is_left(server: Server, windows: Windows) -> None:
-    """Pings go out every 10 s; 15 s without any answer end the connection and begin a new one."""
-    window = windows(server, "Ada")
-    window.page.clock.install()
-    sockets = Scripted(window)
-    window.enter("r")
-    window.page.clock.fast_forward(9_000)
-    assert len(sockets.dials) == 1
-    window.page.clock.fast_forward(1_500)
-    window.page.clock.fast_forward(16_000)
-    window.reads("#status", "Reconnecting")
-    window.page.clock.fast_forward(1_500)
-    window.connected()
-    assert len(sockets.dials) == 2
-    assert [frame["type"] for frame in sockets.heard][:2] == ["ping", "ping"]
-
-
-def test_every_close_code_has_its_rule(server: Server, windows: Windows) -> None:
-    """4000 to 4499 come back, 4500 to 4999 don't; of the others those that trying again may help."""
-    codes = [*range(1000, 1016), *range(4000, 5000)]
-    page = windows(server).open().page
-    back = page.evaluate(
-        """async (codes) => {
-            const { closeVerdict } = await import("/static/chat/policy.js");
-            return codes.filter((code) => closeVerdict(code).retry);
-        }""",
-        codes,
-    )
-    stay_away = {1000, 1002, 1003, 1007, 1008, 1009, 1010, *range(4500, 5000)}
-    assert back == [code for code in codes if code not in stay_away]
-
-
-def test_the_wait_grows_and_is_jittered(server: Server, windows: Windows) -> None:
-    """The n-th wait is 0 to 2**n s, at most 30 s; Retry-After counts in seconds or as a date."""
-    page = windows(server).open().page
-    waits = page.evaluate(
-        """async () => {
-            const { backoffDelay } = await import("/static/chat/policy.js");
-            return [0, 1, 4, 5, 400].map((n) => [backoffDelay(n, () => 0), backoffDelay(n, () => 1)]);
-        }"""
-    )
-    assert waits == [[0, 1000], [0, 2000], [0, 16000], [0, 30000], [0, 30000]]
-    after = page.evaluate(
-        """async () => {
-            const { retryAfterMs } = await import("/static/chat/policy.js");
-            const now = Date.parse("2024-01-15T10:30:00Z");
-            const headers = ["7", "Mon, 15 Jan 2024 10:30:09 GMT", "Mon, 15 Jan 2024 10:00:00 GMT"];
-            return [...headers, null, "soon", "999999999"].map((header) => retryAfterMs(header, now));
-        }"""
-    )
-    assert after == [7000, 9000, 0, 0, 0, 600_000]
 
 
 def _answer(status: int, code: str, headers: dict[str, str]) -> Any:

@@ -9,6 +9,7 @@ import { byId } from "./views/dom.js";
 import { InviteView } from "./views/invite.js";
 import { MessagesView } from "./views/messages.js";
 import { Panels } from "./views/panels.js";
+import { PasswordView } from "./views/password.js";
 import { PeopleView } from "./views/people.js";
 import { ROOM_PROBLEM, RoomsView } from "./views/rooms.js";
 import { ScrollView } from "./views/scroll.js";
@@ -18,6 +19,7 @@ const { socketPath, signIn, userId, username } = document.body.dataset;
 const siteName = document.title;
 const user = username ? { id: userId, username } : null;
 let name = rememberedName();
+const passwords = new Map(); // room → the password given for it, as long as the page is open
 let routed = null; // the part of the address that the page shows
 
 const session = new Session(socketPath, user);
@@ -33,7 +35,9 @@ const status = new StatusView(Boolean(user), {
   hurry: () => session.hurry(),
   reconnect: () => session.reopen(),
   "choose-room": () => openDoor({}),
+  password: () => askPassword(),
 });
+const password = new PasswordView({ enter: enterWithPassword });
 const composer = new ComposerView({
   say,
   sizeOf: (text) => session.sizeOf(text),
@@ -44,11 +48,14 @@ new InviteView(() => session.room);
 
 session.on("roundtrip", (ms) => status.roundTrip(ms));
 session.on("limits", () => composer.refresh());
+session.on("me", (me) => rooms.me(displayName(me), Boolean(me.user)));
+session.on("queue", () => showQueue());
+session.on("paused", (pause) => status.paused(pause));
 session.on("state", (state) => {
   status.show(state);
   showQueue();
+  if (state.status === "stopped" && needsPassword(state.why)) askPassword();
 });
-addEventListener("online", () => session.hurry());
 addEventListener("popstate", () => location.search !== routed && route());
 route();
 
@@ -64,6 +71,7 @@ function route() {
 function openDoor(fill) {
   session.leave();
   panels.close();
+  password.close();
   byId("chat").hidden = true;
   door.open({ name, ...fill });
   document.title = siteName;
@@ -85,17 +93,33 @@ function go(room) {
 
 function enter(room) {
   door.close();
+  password.close();
   byId("chat").hidden = false;
   if (room !== null) rememberRoom(room);
   status.reset();
   scroll.reset();
-  session.enter(room, name);
+  rooms.show(room);
+  rooms.me(displayName({ id: "", name, user }), Boolean(user));
+  session.enter(room, name, passwords.get(room));
   byId("room-name").textContent = placeName();
-  rooms.show(room, displayName({ id: "", name, user }));
   composer.enter(placeName());
   composer.focus();
   showUnread(0);
   pointSignInLinks();
+}
+
+/** A room with a password said so: nobody has given it one, or the one given is not it. */
+function needsPassword(why) {
+  return why?.code === "password_required" || (why?.code === "forbidden" && passwords.has(session.room));
+}
+
+function askPassword() {
+  password.open(session.room, passwords.delete(session.room));
+}
+
+function enterWithPassword(given) {
+  passwords.set(session.room, given);
+  enter(session.room);
 }
 
 function placeName() {

@@ -1,68 +1,62 @@
 /**
- * Own messages between the composer and the server: queued while there is no connection (bounded), sending
- * until the server says `ack` or `error`, and never lost silently: what a broken connection took with it is
- * marked, with a way to send it again.
+ * Own messages as the log shows them, from the composer until the server has sent them back. The client
+ * queues and sends them; here they get their place, their state, and a way out when they fail.
  */
-export const QUEUE_LIMIT = 20; // messages written while disconnected
+import { errorWords } from "./words.js";
+
 const HELD_LIMIT = 100; // messages queued, under way or failed
 const RETURN_LIMIT = 5_000; // ms after its `ack` that a message waits for its return, which may be dropped
+const SHOWN = { queued: "queued", sent: "sending", accepted: "sent", failed: "failed" }; // delivery → item
 
 export class Outbox {
   #timeline;
-  #send;
-  /** ref → {author, verified, text, status: "queued" | "sending" | "acknowledged" | "failed"} */
+  #client;
+  /** ref → {author, verified, text, problem, status: "queued" | "sent" | "accepted" | "failed"} */
   #waiting = new Map();
 
   /**
    * @param {import("./timeline.js").Timeline} timeline
-   * @param {(ref: string, text: string) => boolean} send  false when there is no open connection
+   * @param {{send: (ref: string, text: string) => boolean, discard: (ref: string) => void}} client
+   *   `send` is false when too many wait
    */
-  constructor(timeline, send) {
+  constructor(timeline, client) {
     this.#timeline = timeline;
-    this.#send = send;
+    this.#client = client;
   }
 
   get queued() {
     return [...this.#waiting.values()].filter(({ status }) => status === "queued").length;
   }
 
-  get full() {
-    return this.queued >= QUEUE_LIMIT || this.#waiting.size >= HELD_LIMIT;
-  }
-
-  /** Sends a message, or queues it. @param {{author: string, verified: boolean, text: string}} message */
+  /**
+   * @param {{author: string, verified: boolean, text: string}} message
+   * @returns {boolean} false when too many are waiting: the message was not taken
+   */
   add({ author, verified, text }) {
+    if (this.#waiting.size >= HELD_LIMIT) return false;
     const ref = crypto.randomUUID?.() ?? `m-${Date.now()}-${Math.random().toString(36).slice(2)}`;
-    const status = this.#send(ref, text) ? "sending" : "queued";
-    this.#waiting.set(ref, { text, author, verified, status });
-    const place = { own: true, speaker: "me", toEveryone: false, at: new Date(), problem: null };
-    this.#timeline.addPending(ref, { author, verified, text, status, ...place });
+    const entry = { text, author, verified, status: "queued", problem: null };
+    this.#waiting.set(ref, entry);
+    if (!this.#client.send(ref, text)) return !this.#waiting.delete(ref);
+    const place = { own: true, speaker: "me", toEveryone: false, at: new Date() };
+    this.#timeline.addPending(ref, { ...entry, ...place, status: SHOWN[entry.status] });
+    return true;
   }
 
-  /** A connection is open: everything that was queued goes out, in order. */
-  flush() {
-    for (const [ref, entry] of this.#waiting) {
-      if (entry.status !== "queued") continue;
-      if (!this.#send(ref, entry.text)) return;
-      entry.status = "sending";
-      this.#timeline.change(ref, { status: "sending" });
-    }
+  /** What became of a message. @param {import("./client.js").Delivery} delivery */
+  delivered({ id, status, code, message }) {
+    const entry = this.#waiting.get(id);
+    if (!entry) return;
+    entry.status = status;
+    entry.problem = status === "failed" ? errorWords({ code, message }) : null;
+    this.#timeline.change(id, { status: SHOWN[status], problem: entry.problem });
+    // It keeps its place at the end until it comes back.
+    if (status === "accepted") setTimeout(() => this.returned(id), RETURN_LIMIT);
   }
 
-  /** The connection is gone: what was acknowledged is safe, of the rest under way nobody knows. */
+  /** The connection is gone: what was accepted is safe, though it may not come back any more. */
   connectionLost() {
-    for (const [ref, { status }] of [...this.#waiting]) {
-      if (status === "acknowledged") this.returned(ref);
-      if (status === "sending")
-        this.failed(ref, "The connection broke before the server confirmed this message.");
-    }
-  }
-
-  /** The server took the message (`ack`). It keeps its place at the end until it comes back. */
-  acknowledged(ref) {
-    this.#timeline.change(ref, { status: "sent" });
-    this.#mark(ref, "acknowledged");
-    setTimeout(() => this.returned(ref), RETURN_LIMIT);
+    for (const [ref, { status }] of [...this.#waiting]) if (status === "accepted") this.returned(ref);
   }
 
   /** The server sent the message back: it has its place in the room's order now, and the server's time. */
@@ -71,33 +65,23 @@ export class Outbox {
     this.#timeline.settle(ref, { status: "sent", problem: null, ...(at && { at }) });
   }
 
-  /** @returns {boolean} false when `ref` is not one of ours */
-  failed(ref, problem) {
-    if (!this.#timeline.isPending(ref)) return false;
-    this.#mark(ref, "failed");
-    this.#timeline.change(ref, { status: "failed", problem });
-    return true;
-  }
-
   /** Sends a failed message again, as a new one at the end. */
   retry(ref) {
     const entry = this.#waiting.get(ref);
-    if (!entry) return;
-    this.discard(ref);
-    this.add(entry);
+    if (entry && this.add(entry)) this.#forget(ref);
   }
 
   discard(ref) {
-    this.#waiting.delete(ref);
-    this.#timeline.remove(ref);
+    this.#client.discard(ref);
+    this.#forget(ref);
   }
 
   clear() {
     this.#waiting.clear();
   }
 
-  #mark(ref, status) {
-    const entry = this.#waiting.get(ref);
-    if (entry) entry.status = status;
+  #forget(ref) {
+    this.#waiting.delete(ref);
+    this.#timeline.remove(ref);
   }
 }

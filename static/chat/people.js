@@ -24,6 +24,8 @@ export class People extends Emitter {
   /** Whether the list is known at all, and whether the server cut it short. */
   known = false;
   truncated = false;
+  /** In rooms with more members the server tells nobody who comes and goes. */
+  presenceLimit = Infinity;
 
   /** A new connection is in: `self` is {id, name, user} of this window. */
   welcome(self) {
@@ -51,6 +53,11 @@ export class People extends Emitter {
     this.#apply(member, online);
     this.emit("change");
     return !this.#others(member);
+  }
+
+  /** Whether the room may have grown or shrunk unheard. */
+  get unheard() {
+    return this.#members.size >= this.presenceLimit;
   }
 
   clear() {

@@ -2,17 +2,23 @@
  * The chat's side of the protocol: it turns envelopes into changes of the timeline and of the people, and
  * what a person does into envelopes. One session lives as long as the page; enter() starts a conversation.
  *
- * Events: `state` with the client's state, `roundtrip` with milliseconds or null, `limits` with the server's.
+ * A room with a password is joined over the endpoint that has no room: a browser can't give a handshake a
+ * header, and the password does not belong into an address.
+ *
+ * Events: `state` with the client's state, `roundtrip` with milliseconds or null, `limits` with the server's,
+ * `paused` with {code, until} while the server asks for slower writing, `me` when the server says who we are,
+ * `queue` when more or fewer messages wait to be sent.
  */
 import { socketAddress } from "./address.js";
 import { ChatClient } from "./client.js";
 import { Emitter } from "./emitter.js";
 import { Outbox } from "./outbox.js";
 import { People } from "./people.js";
-import { errorWords } from "./policy.js";
 import { byteLength, displayName } from "./text.js";
 import { Timeline } from "./timeline.js";
+import { errorWords } from "./words.js";
 
+const QUEUE_LIMIT = 20; // messages written while disconnected
 const FORMER_IDS = 20; // as many are remembered
 const DEFAULT_LIMITS = { max_message_bytes: 65_536 };
 
@@ -20,11 +26,11 @@ export class Session extends Emitter {
   #path;
   #client = null;
   #me = { id: null, name: null, user: null };
+  #entrance = null; // of a room with a password: {password, open: whether it let us in}
   #formerIds = new Set(); // of this window's earlier connections, which the server may still be seeing off
   #handlers = new Map(
     Object.entries({
       chat: (frame) => this.#chat(frame),
-      ack: ({ data }) => this.outbox.acknowledged(data?.ref),
       error: ({ data }) => this.#error(data),
       presence: (frame) => this.#presence(frame),
       system: (frame) => this.#system(frame),
@@ -34,8 +40,13 @@ export class Session extends Emitter {
 
   timeline = new Timeline();
   people = new People();
-  outbox = new Outbox(this.timeline, (ref, text) => this.#client?.send(this.#envelope(ref, text)) ?? false);
+  outbox = new Outbox(this.timeline, {
+    send: (ref, text) => this.#client.send(this.#envelope(ref, text)) !== null,
+    discard: (ref) => this.#client.discard(ref),
+  });
   limits = DEFAULT_LIMITS;
+  /** @type {import("./client.js").State|null} */
+  state = null;
   room = null;
 
   /**
@@ -52,26 +63,40 @@ export class Session extends Emitter {
     return this.#me;
   }
 
-  get state() {
-    return this.#client?.state ?? null;
-  }
-
-  /** Starts a conversation; what the one before left is gone. @param {string|null} room null: everyone */
-  enter(room, name) {
+  /**
+   * Starts a conversation; what the one before left is gone.
+   *
+   * @param {string|null} room      null: everyone
+   * @param {string} [password]     the room's
+   */
+  enter(room, name, password) {
     this.leave();
     this.room = room;
+    this.#entrance = password === undefined ? null : { password, open: false };
     this.#me = { id: null, name: this.#me.user ? null : name, user: this.#me.user };
-    this.#client = new ChatClient(socketAddress(this.#path, room, this.#me.name));
-    this.#client.on("state", (state) => this.#stateChanged(state));
-    this.#client.on("frame", (frame) => this.#handlers.get(frame.type)?.(frame));
-    this.#client.on("roundtrip", (ms) => this.emit("roundtrip", ms));
-    this.#client.open();
+    const address = socketAddress(this.#path, this.#entrance ? null : room, this.#me.name);
+    const client = (this.#client = new ChatClient(address, { maxQueue: QUEUE_LIMIT }));
+    for (const name of ["connecting", "open", "reconnecting", "gave_up"])
+      client.on(name, (state) => this.#stateChanged(state));
+    client.on("message", (frame) => this.#handlers.get(frame.type)?.(frame));
+    client.on("delivery", (delivery) => {
+      this.outbox.delivered(delivery);
+      this.emit("queue");
+    });
+    client.on("drain", () =>
+      this.timeline.notice("info", "The server is about to restart. This page will reconnect by itself."),
+    );
+    client.on("paused", (pause) => this.emit("paused", pause));
+    client.on("roundtrip", (ms) => this.emit("roundtrip", ms));
+    if (this.#entrance) this.#joinWithPassword(client, password);
+    client.open();
   }
 
   leave() {
     const client = this.#client;
     this.#client = null;
     client?.close();
+    this.state = null;
     this.outbox.clear();
     this.timeline.clear();
     this.people.clear();
@@ -83,6 +108,7 @@ export class Session extends Emitter {
 
   /** After the client stopped: the person asks for another try. */
   reopen() {
+    if (this.#entrance) this.#joinWithPassword(this.#client, this.#entrance.password);
     this.#client?.open();
   }
 
@@ -95,9 +121,8 @@ export class Session extends Emitter {
     if (!text.trim()) return "empty";
     if (this.sizeOf(text) > this.limits.max_message_bytes) return "too-big";
     if (this.state?.status === "stopped") return "stopped";
-    if (this.outbox.full) return "full";
-    this.outbox.add({ author: displayName(this.#me), verified: Boolean(this.#me.user), text });
-    return "taken";
+    const author = displayName(this.#me);
+    return this.outbox.add({ author, verified: Boolean(this.#me.user), text }) ? "taken" : "full";
   }
 
   /** Bytes that a message with this text takes on the wire. */
@@ -108,23 +133,46 @@ export class Session extends Emitter {
   #envelope(ref, text) {
     const data = { content: text, ref };
     if (this.#me.name) data.name = this.#me.name;
-    return { type: "chat", id: ref, data };
+    return { type: "chat", id: ref, data, ...(this.#entrance && { room: this.room }) };
   }
 
+  /** The state that the person sees: a room with a password is open when it has let us in. */
   #stateChanged(state) {
     if (state.status !== "open") {
       this.outbox.connectionLost();
       this.emit("roundtrip", null);
+      if (this.#entrance) this.#entrance.open = false;
     }
-    this.emit("state", state);
+    const outside = state.status === "open" && this.#entrance && !this.#entrance.open;
+    this.state = outside ? { ...state, status: "connecting" } : state;
+    this.emit("state", this.state);
+  }
+
+  async #joinWithPassword(client, password) {
+    try {
+      await client.join(this.room, { password, members: true });
+    } catch (error) {
+      if (client === this.#client) this.#shutOut("refused", 403, error.code, error.message);
+    }
+  }
+
+  /** The room is closed to us though the connection is not: it ends, as if the room had been refused. */
+  #shutOut(kind, status, code, message) {
+    this.#client.close();
+    this.outbox.connectionLost();
+    const why = { kind, status, code, message };
+    this.#stateChanged({ status: "stopped", attempt: 0, why, retryAt: null, mayHurry: false });
   }
 
   #system({ data, timestamp }) {
     if (data?.event === "welcome") this.#welcome(data);
     else if (data?.event === "members" && Array.isArray(data.members)) {
       this.people.list(data.members, Boolean(data.truncated));
-    } else if (data?.event === "draining") {
-      this.timeline.notice("info", "The server is about to restart. This page will reconnect by itself.");
+    } else if (data?.event === "joined" && this.#entrance) {
+      this.#entrance.open = true;
+      this.#stateChanged(this.#client.state);
+    } else if (data?.event === "left" && data.reason && this.#entrance) {
+      this.#putOut(data.reason);
     } else if (typeof data?.content === "string")
       this.timeline.notice("info", data.content, moment(timestamp));
   }
@@ -134,8 +182,15 @@ export class Session extends Emitter {
     this.#me = { id: client_id, name: this.#me.name, user: user ?? null };
     this.limits = { ...DEFAULT_LIMITS, ...limits };
     this.people.welcome(this.#me);
+    this.people.presenceLimit = this.limits.presence_limit ?? Infinity;
     this.emit("limits", this.limits);
-    this.outbox.flush();
+    this.emit("me", this.#me);
+  }
+
+  #putOut(reason) {
+    this.#entrance.open = false;
+    if (reason === "unavailable") this.#stateChanged(this.#client.state);
+    else this.#shutOut("closed", 4503, null, "");
   }
 
   #chat(frame) {
@@ -176,10 +231,10 @@ export class Session extends Emitter {
     this.timeline.notice("announcement", said.join(": ") || JSON.stringify(data), moment(timestamp));
   }
 
+  /** What concerns no message of ours: those tell it themselves. */
   #error(data) {
-    const words = errorWords(data);
-    if (this.outbox.failed(data?.ref, words)) return;
-    this.timeline.notice("problem", words);
+    if (data?.ref == null && !Number.isFinite(data?.retry_after))
+      this.timeline.notice("problem", errorWords(data));
   }
 }
 

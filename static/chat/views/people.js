@@ -53,7 +53,7 @@ export class PeopleView {
 
   #drawCounts(count, hidden) {
     const known = this.people.known;
-    const more = this.people.truncated ? "+" : "";
+    const more = this.people.truncated || this.people.unheard ? "+" : "";
     write(byId("people-count"), known ? `${count}${more}` : "");
     write(byId("people-badge"), known ? `${count}${more}` : "");
     write(byId("room-count"), this.#headline(count, more));
@@ -72,8 +72,11 @@ export class PeopleView {
     if (this.room() === null)
       return "What is said here reaches all who are connected, in whatever room. There is no list of them.";
     if (!this.people.known) return "";
+    const more = hidden ? `and ${hidden} more. ` : "";
+    if (this.people.unheard)
+      return `${more}In a room of more than ${this.people.presenceLimit} who comes and goes is not shown.`;
     if (this.people.truncated) return "More people are here than this list holds.";
-    if (hidden) return `and ${hidden} more`;
+    if (hidden) return more.trim();
     return count === 1 ? "Nobody else is here. Send them the link?" : "";
   }
 }

@@ -24,11 +24,17 @@ export class RoomsView {
     byId("change-name")?.addEventListener("click", () => on.changeName());
   }
 
-  /** @param {string|null} room  where the person is now @param {string} name  who they are */
-  show(room, name) {
-    this.#current = room;
+  /** Who the person is; the server may say otherwise than the page, which was made earlier. */
+  me(name, signedIn) {
     write(byId("me-name"), name);
     paintAvatar(byId("me-avatar"), initials(name), hue(name));
+    byId("me-signed-in").hidden = !signedIn;
+    byId("me-visitor").hidden = signedIn;
+  }
+
+  /** @param {string|null} room  where the person is now */
+  show(room) {
+    this.#current = room;
     mark(byId("everyone-link"), room === null);
     const rooms = rememberedRooms();
     if (room !== null && !rooms.includes(room)) rooms.unshift(room); // nothing could be remembered

@@ -3,6 +3,7 @@
  * wrong and what can be done, and the same in words for a screen reader (once, not every second).
  */
 import { plural } from "../text.js";
+import { errorWords, troubleOf } from "../words.js";
 import { byId, write } from "./dom.js";
 
 const WORDS = {
@@ -11,20 +12,20 @@ const WORDS = {
   waiting: "Reconnecting…",
   stopped: "Disconnected",
 };
+const NO_PAUSE = { code: null, until: 0 };
 
 export class StatusView {
   #status = byId("status");
   #banner = byId("banner");
-  #verdict = null; // the last trouble, until a connection is open again
-  #retryAt = null;
-  #mayHurry = false;
-  #code = null;
+  #state = { status: "connecting", why: null, retryAt: null, mayHurry: false };
+  #why = null; // the last trouble, until a connection is open again
+  #pause = NO_PAUSE; // of sending, over an open connection
   #queued = 0;
   #ticker = null;
 
   /**
    * @param {boolean} signedIn  for whoever is not, signing in may open a room that refused them
-   * @param {{hurry: () => void, reconnect: () => void, "choose-room": () => void}} on
+   * @param {{hurry: () => void, reconnect: () => void, "choose-room": () => void, password: () => void}} on
    */
   constructor(signedIn, on) {
     this.signedIn = signedIn;
@@ -33,23 +34,27 @@ export class StatusView {
 
   /** @param {import("../client.js").State} state */
   show(state) {
-    if (state.status === "open") this.#verdict = null;
-    else this.#verdict = state.verdict ?? this.#verdict;
-    this.#retryAt = state.retryAt;
-    this.#mayHurry = state.mayHurry;
-    this.#code = state.code;
-    const status = state.status === "connecting" && this.#verdict ? "waiting" : state.status;
+    this.#state = state;
+    this.#why = state.status === "open" ? null : (state.why ?? this.#why);
+    if (state.status !== "open") this.#pause = NO_PAUSE;
+    const status = state.status === "connecting" && this.#why ? "waiting" : state.status;
     this.#status.dataset.status = byId("chat").dataset.status = status;
     write(byId("status-word"), WORDS[status]);
-    write(byId("announcer"), state.status === "open" ? "Connected." : (this.#verdict?.words ?? ""));
-    this.#drawBanner(state.status);
-    clearInterval(this.#ticker);
-    if (state.status === "waiting") this.#ticker = setInterval(() => this.#drawBanner("waiting"), 1_000);
+    write(byId("announcer"), state.status === "open" ? "Connected." : (troubleOf(this.#why)?.words ?? ""));
+    this.#draw();
+  }
+
+  /** The server asks for slower writing, or can't pass messages on. @param {{code: string, until: number}} pause */
+  paused(pause) {
+    this.#pause = pause;
+    write(byId("announcer"), `${errorWords(pause)} ${this.#pauseWords()}`);
+    this.#draw();
   }
 
   /** A new conversation starts without the old one's troubles. */
   reset() {
-    this.#verdict = null;
+    this.#why = null;
+    this.#pause = NO_PAUSE;
     this.#queued = 0;
     clearInterval(this.#ticker);
   }
@@ -62,24 +67,42 @@ export class StatusView {
   /** How many messages wait for the connection. */
   queued(count) {
     this.#queued = count;
-    if (!this.#banner.hidden) this.#drawBanner(this.#status.dataset.status);
+    if (!this.#banner.hidden) this.#draw();
   }
 
-  #drawBanner(status) {
-    const trouble = this.#verdict;
-    this.#banner.hidden = !trouble;
-    if (!trouble) return;
-    const parts = [trouble.words];
-    if (status === "waiting" && this.#retryAt) parts.push(countdown(this.#retryAt - Date.now()));
+  /** The banner, once a second as long as something in it counts down. */
+  #draw() {
+    const { status, retryAt, mayHurry } = this.#state;
+    const trouble = troubleOf(this.#why);
+    const pausing = !trouble && this.#pause.until > Date.now();
+    clearInterval(this.#ticker);
+    if (pausing || status === "waiting") this.#ticker = setInterval(() => this.#draw(), 1_000);
+    this.#banner.hidden = !trouble && !pausing;
+    if (this.#banner.hidden) return;
+    const parts = [pausing ? errorWords(this.#pause) : trouble.words];
+    if (pausing) parts.push(this.#pauseWords());
+    else if (status === "waiting") parts.push(countdown("Trying again", retryAt - Date.now()));
     else if (status !== "stopped") parts.push("Trying again…");
     if (this.#queued) parts.push(`${plural(this.#queued, "message waits", "messages wait")} to be sent.`);
     write(byId("banner-words"), parts.join(" "));
     this.#banner.dataset.level = status === "stopped" ? "problem" : "info";
-    this.#action("hurry").hidden = status !== "waiting" || !this.#mayHurry;
-    const offered = status === "stopped" ? new Set([trouble.action, "reconnect"]) : new Set();
-    if (this.#code === 403 && !this.signedIn) offered.add("sign-in");
-    for (const name of ["sign-in", "choose-room", "reconnect"])
-      this.#action(name).hidden = !offered.has(name);
+    this.#action("hurry").hidden = status !== "waiting" || !mayHurry;
+    this.#offer(status === "stopped" ? this.#helpful(trouble.action) : new Set());
+  }
+
+  #helpful(action) {
+    if (action === "password") return new Set([action, "choose-room"]);
+    const also = this.#why.status === 403 && !this.signedIn ? ["sign-in"] : [];
+    return new Set([action, "reconnect", ...also]);
+  }
+
+  #offer(actions) {
+    for (const name of ["sign-in", "choose-room", "password", "reconnect"])
+      this.#action(name).hidden = !actions.has(name);
+  }
+
+  #pauseWords() {
+    return countdown("Sending goes on", this.#pause.until - Date.now());
   }
 
   #action(name) {
@@ -87,7 +110,7 @@ export class StatusView {
   }
 }
 
-function countdown(ms) {
+function countdown(what, ms) {
   const seconds = Math.ceil(ms / 1_000);
-  return seconds <= 1 ? "Trying again…" : `Trying again in ${plural(seconds, "second", "seconds")}.`;
+  return seconds <= 1 ? `${what}…` : `${what} in ${plural(seconds, "second", "seconds")}.`;
 }
