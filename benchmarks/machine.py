@@ -98,4 +98,5 @@ def _python_libraries() -> dict[str, str]:
 
 def _node_libraries() -> dict[str, str]:
     package = json.loads((HERE / "peers/socketio/package.json").read_text())
-    return dict(package["dependencies"])
+    # "redis" is a package's name on both sides.
+    return {f"npm {name}": version for name, version in package["dependencies"].items()}
