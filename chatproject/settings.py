@@ -217,5 +217,7 @@ LOGGING = {
         # Django brings handlers of its own: without this each of its events would come twice.
         "django": {"handlers": [], "level": "INFO" if LOG_LEVEL == "DEBUG" else LOG_LEVEL, "propagate": True},
         "asyncio": {"level": "WARNING"},
+        # A line for each attempt to connect: ten a second while the database is away, which others say once.
+        "psycopg.pool": {"level": "ERROR"},
     },
 }
