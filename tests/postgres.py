@@ -9,7 +9,7 @@ import subprocess
 
 import psycopg
 
-from tests.harness import Process, free_port, wait_until
+from chat.realtime.testing import Process, free_port, wait_until
 
 # It refuses to run as root; Debian's package makes this user.
 UNPRIVILEGED = "postgres"
