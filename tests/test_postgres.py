@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from chat.realtime.testing import ChatServer, Client, RedisServer, User, eventually, on_each_worker
+from tests.kit import ChatServer, Client, RedisServer, User, eventually, on_each_worker
 from tests.postgres import PostgresServer
 
 MARK = 255  # a send buffer that tells the settings of these tests from the defaults
