@@ -10,18 +10,19 @@ from typing import Any
 
 from chat import live, presence
 from chat.realtime import envelope
-from chat.realtime.census import Census
+from chat.realtime.census import Place
 from chat.realtime.connection import Connection
-from chat.realtime.errors import LayerUnavailable
+from chat.realtime.errors import Full, LayerUnavailable, Refused
 from chat.realtime.frames import Frame
 from chat.realtime.groups import room_group
-from chat.realtime.hub import FRAME, Hub
+from chat.realtime.hub import FRAME
 
 # Every connection of the chat: those in rooms and those in none.
 GLOBAL_GROUP = "chat.global"
 
+ROOM_AGAIN = 5  # seconds after which it may be tried whether a full room has a place
+
 _UNAVAILABLE = LayerUnavailable()
-_censuses: dict[Hub, Census] = {}
 
 
 def say(connection: Connection, room: str | None, data: dict[str, Any], ref: str | None) -> None:
@@ -43,44 +44,45 @@ def _said(connection: Connection, room: str | None, ident: str, ref: str | None,
     connection.push(Frame(answer))
 
 
+def room_place(room: str) -> Place:
+    """A room's count of members on all workers, and its limit."""
+    return Place(room_group(room), live.policy().max_room_members, _room_full)
+
+
 async def enter(connection: Connection, room: str) -> int:
-    """Make a connection a member of a room and count it: of its endpoint's own as of one that it joins.
+    """Make a connection a member of one more room and count it.
 
     Returns the room's members on all workers. Raises Full, LayerUnavailable.
     """
     group = room_group(room)
-    census = _census(connection.hub)
-    members = await census.enter(group, live.policy().max_room_members)
+    totals = await connection.consumer.count_in([room_place(room)])
     try:
         await connection.hub.join(group, connection)
     except BaseException:
-        census.leave(group)
+        connection.consumer.count_out([group])
         raise
+    members: int = totals[group]
     return members
-
-
-async def check_room_for_one(hub: Hub, room: str) -> None:
-    """Raise what ``enter`` would raise now."""
-    await _census(hub).check(room_group(room), live.policy().max_room_members)
 
 
 def leave(connection: Connection, room: str, *, announced: bool = True) -> None:
     """End a membership; the others are told, if they were told that it began."""
 
-    def tell(left: int) -> None:
-        if announced and left:
-            presence.announce(connection, room, "offline", left)
+    def tell(left: dict[str, int]) -> None:
+        if announced:
+            tell_left(connection, room, left[group])
 
     group = room_group(room)
     connection.hub.leave(group, connection)
     presence.forget(connection.hub, room)
-    _census(connection.hub).leave(group, tell)
+    connection.consumer.count_out([group], tell)
 
 
-def _census(hub: Hub) -> Census:
-    census = _censuses.get(hub)
-    if census is None:
-        for old in [known for known in _censuses if known.loop.is_closed()]:
-            del _censuses[old]
-        census = _censuses[hub] = Census(hub)
-    return census
+def tell_left(connection: Connection, room: str, members: int) -> None:
+    """A member has gone: tell the ``members`` that are left."""
+    if members:
+        presence.announce(connection, room, "offline", members)
+
+
+def _room_full() -> Refused:
+    return Full(retry_after=ROOM_AGAIN)

@@ -20,8 +20,6 @@ MAX_NAME = 64  # characters of a visitor's display name
 class ChatConsumer(RoomMember):
     """What both endpoints share. ``room`` is None for the global one."""
 
-    members = 0  # in the room on all workers, when this connection came
-
     _asked = (0, 0)  # the state of the rights on which it was let in
 
     # --- the handshake ----------------------------------------------------------------------------
@@ -38,8 +36,6 @@ class ChatConsumer(RoomMember):
         if self.room is not None:
             self._asked = rights()
             await self.may_enter(self.room)
-            if self.scope["type"] == "http":  # only asks; a handshake is counted in ``connect``
-                await actions.check_room_for_one(get_hub(), self.room)
 
     def initial_groups(self) -> list[str]:
         return [*super().initial_groups(), actions.GLOBAL_GROUP]
@@ -51,7 +47,6 @@ class ChatConsumer(RoomMember):
             while self._asked != rights():  # changed before this connection was there to be looked at
                 self._asked = rights()
                 await self.may_stay(self.room)
-            self.members = await self.enter(self.room)
         await self.accept()
 
     def opened(self) -> None:

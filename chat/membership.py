@@ -6,6 +6,7 @@ presence. `RoomMember` begins and ends memberships; which ones a connection has,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from chat import actions, authorizer, live, presence, rooms
@@ -21,9 +22,11 @@ from chat.realtime import (
     envelope,
     on,
 )
+from chat.realtime.census import Place
 from chat.realtime.connection import State
 from chat.realtime.consumer import ref_of
 from chat.realtime.frames import Frame
+from chat.realtime.groups import room_group
 
 
 class RoomMember(RealtimeConsumer):
@@ -35,6 +38,8 @@ class RoomMember(RealtimeConsumer):
     room: str | None = None
     name: str | None = None
     claims: dict[str, Any] | None = None
+    members = 0  # in it on all workers, when this connection came
+    _gone: Sequence[str] = ()  # the rooms that it was in at its end
 
     # --- coming -----------------------------------------------------------------------------------
 
@@ -53,6 +58,23 @@ class RoomMember(RealtimeConsumer):
         ident = None if self.connection is None else self.connection.id
         asked = self.handshake
         return authorizer.Visitor(ident, asked.address, asked.user_agent, self.name)
+
+    # The endpoint's own room is entered with the handshake: counted with all else that is, in one question.
+
+    def places(self) -> list[Place]:
+        if self.room is None:
+            return super().places()
+        return [*super().places(), actions.room_place(self.room)]
+
+    def counted(self, totals: dict[str, int]) -> None:
+        if self.room is not None:
+            self.members = totals[room_group(self.room)]
+
+    def initial_groups(self) -> list[str]:
+        if self.room is None:
+            return super().initial_groups()
+        self.connection.room = self.room
+        return [*super().initial_groups(), room_group(self.room)]
 
     async def enter(self, room: str) -> int:
         """Begin a membership of a room that may be entered; returns the room's members on all workers.
@@ -132,12 +154,19 @@ class RoomMember(RealtimeConsumer):
             actions.leave(self.connection, room, announced=announced)
 
     def _forget(self, code: int) -> None:
-        if self.connection is not None:
-            # One that was refused in its handshake was counted, and nobody has heard of it.
-            opened = self.connection.state is not State.CONNECTING
-            for room in self.connection.all_rooms():
-                self._end(room, announced=opened)
+        gone = [] if self.connection is None else self.connection.all_rooms()
+        if gone:
+            self._gone = gone
+        for room in gone:
+            self.connection.discard_room(room)
         super()._forget(code)
+        for room in gone:
+            presence.forget(self.hub, room)
+
+    def counted_out(self, totals: dict[str, int], opened: bool) -> None:
+        if opened:  # of one that was refused in its handshake nobody has heard
+            for room in self._gone:
+                actions.tell_left(self.connection, room, totals[room_group(room)])
 
     # --- what a client asks -----------------------------------------------------------------------
 

@@ -1,52 +1,94 @@
-"""How many members a group has on all workers, kept in Redis: for limits that hold across workers.
+"""How many there are on all workers, kept in Redis: members of a room, connections of a user, of an address.
 
-One hash a group: worker → its members. A worker's key expires when it stops saying that it lives, so the
-count of one that was killed is left out within ALIVE_FOR seconds. After Redis lost its data, each worker
-writes its counts again.
+One hash a count: worker → its share. A worker's key expires when it stops saying that it lives, so the share
+of one that was killed is left out within ALIVE_FOR seconds. After Redis lost its data, each worker writes its
+shares again. One script counts all that a connection takes part in, or nothing of it: that is one question a
+handshake, and a refused handshake leaves nothing behind. With several Redis, all counts are on one of them.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from .errors import Full, LayerUnavailable
+from .errors import LayerUnavailable, Refused
+from .groups import WORKERS
 from .hub import Hub
 from .layers import LoopLayer
 from .redis_link import RedisLink, settle
+from .redis_publisher import script
 
 ALIVE_FOR = 6  # seconds
 SAY_EVERY = 2.0  # seconds
-KEEP = 3600  # seconds until an abandoned group's hash goes; renewed at every change
+KEEP = 3600  # seconds until an abandoned hash goes; renewed at every change
+AT_ONCE = 1000  # counts in one command that writes them again: 1 ms of Redis' time
 
-# KEYS: the group's hash. ARGV: prefix of worker keys, worker, change, limit (0: none), keep.
-# Returns the members after the change, or -1 when the limit forbids it. Counts below one are removed.
-_CHANGE = """
-local total, mine = 0, 0
-local counts = redis.call('HGETALL', KEYS[1])
-for i = 1, #counts, 2 do
-  local worker, count = counts[i], tonumber(counts[i + 1])
-  if worker == ARGV[2] then mine = count
-  elseif redis.call('EXISTS', ARGV[1] .. worker) == 0 then redis.call('HDEL', KEYS[1], worker); count = 0 end
-  total = total + count
+# KEYS: a hash each. ARGV: prefix of worker keys, worker, keep, change, then a limit for each (0: none).
+# Returns each total after the change; or -n alone when the n-th limit forbids it: then nothing is counted.
+_CHANGE = script("""
+local me, alive, totals, mine = ARGV[2], {}, {}, {}
+local change = tonumber(ARGV[4])
+for k = 1, #KEYS do
+  local total, counts = 0, redis.call('HGETALL', KEYS[k])
+  mine[k] = 0
+  for i = 1, #counts, 2 do
+    local worker, count = counts[i], tonumber(counts[i + 1])
+    if worker == me then mine[k] = count
+    else
+      if alive[worker] == nil then alive[worker] = redis.call('EXISTS', ARGV[1] .. worker) end
+      if alive[worker] == 0 then redis.call('HDEL', KEYS[k], worker); count = 0 end
+    end
+    total = total + count
+  end
+  local limit = tonumber(ARGV[4 + k])
+  if change >= 0 and limit > 0 and total >= limit then return {-k} end
+  totals[k] = total
 end
-local change, limit = tonumber(ARGV[3]), tonumber(ARGV[4])
-if change >= 0 and limit > 0 and total >= limit then return -1 end
-if mine + change <= 0 then redis.call('HDEL', KEYS[1], ARGV[2]); return total - mine end
-redis.call('HINCRBY', KEYS[1], ARGV[2], change)
-redis.call('EXPIRE', KEYS[1], ARGV[5])
-return total + change
+if change == 0 then return totals end
+for k = 1, #KEYS do
+  if mine[k] + change <= 0 then
+    redis.call('HDEL', KEYS[k], me)
+    totals[k] = totals[k] - mine[k]
+  else
+    redis.call('HINCRBY', KEYS[k], me, change)
+    redis.call('EXPIRE', KEYS[k], ARGV[3])
+    totals[k] = totals[k] + change
+  end
+end
+return totals
+""")
+
+# KEYS: a hash each. ARGV: worker, keep, then its share of each (0: none).
+_WRITE = """
+for k = 1, #KEYS do
+  if ARGV[2 + k] == '0' then redis.call('HDEL', KEYS[k], ARGV[1])
+  else
+    redis.call('HSET', KEYS[k], ARGV[1], ARGV[2 + k])
+    redis.call('EXPIRE', KEYS[k], ARGV[2])
+  end
+end
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One count that a member takes part in. ``name`` is a group's, never a client's text; ``limit`` 0: none;
+    ``refusal()`` is raised where the limit is reached."""
+
+    name: str
+    limit: int
+    refusal: Callable[[], Refused]
+
+
 class Census:
-    """The counts of one worker's groups. ``counted`` has its own members of each."""
+    """The counts of one worker. ``counted`` has its own share of each."""
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
         self.counted: dict[str, int] = {}
-        self._doubtful: set[str] = set()  # groups of which a change may not have reached Redis
+        self._doubtful: set[str] = set()  # counts of which a change may not have reached Redis
         self._renewed = hub.loop.time()
         self._rewrite = 0  # how often the counts are still to be written
         self._said = hub.loop.time() - SAY_EVERY
@@ -56,89 +98,118 @@ class Census:
         hub.sweepers.append(self._say_alive)
         self._say_alive(hub.loop.time())
 
-    async def enter(self, group: str, limit: int) -> int:
-        """Count a new member; returns all members with it. Raises Full when ``limit`` (0: none) is reached,
-        LayerUnavailable when Redis can't say."""
+    async def enter(self, places: Sequence[Place]) -> list[int]:
+        """Count a new member in all places or in none; returns the totals with it.
+
+        Raises the refusal of the first place that is full, LayerUnavailable when Redis can't say.
+        """
         if not isinstance(self.hub.layer, LoopLayer):
-            total = self.counted.get(group, 0)
-            if limit and total >= limit:
-                raise Full(retry_after=5)
-            self.counted[group] = total + 1
-            return total + 1
-        answer: asyncio.Future[int] = self.hub.loop.create_future()
+            self._check_here(places)
+            return [self._count_one(place.name) for place in places]
+        answer: asyncio.Future[list[int]] = self.hub.loop.create_future()
+        names = [place.name for place in places]
         # Counted before the answer: should it fail on the way, leaving twice is harmless, never is not.
-        self.counted[group] = self.counted.get(group, 0) + 1
-        self._change(group, 1, limit, lambda result: settle(answer, result))
+        for name in names:
+            self._count_one(name)
+        self._change(names, 1, [place.limit for place in places], lambda result: settle(answer, result))
         try:
-            total = await answer
+            totals = await answer
         except (OSError, TimeoutError) as error:
-            self._forget_one(group)  # it is doubtful by now: what Redis did or did not is written over
+            self._forget_one_each(names)  # it is doubtful by now: what Redis did or did not is written over
             raise LayerUnavailable() from error
         except asyncio.CancelledError:
-            self.leave(group)
+            self.leave(names)
             raise
-        if total < 0:
-            self._forget_one(group)
-            raise Full(retry_after=5)
-        return total
+        if totals[0] < 0:
+            self._forget_one_each(names)
+            raise places[-totals[0] - 1].refusal()
+        return totals
 
-    async def check(self, group: str, limit: int) -> None:
+    async def check(self, places: Sequence[Place]) -> None:
         """Raise what ``enter`` would raise now, without counting anybody."""
-        if not limit:
+        places = [place for place in places if place.limit]
+        if not places:
             return
-        if isinstance(self.hub.layer, LoopLayer):
-            answer: asyncio.Future[int] = self.hub.loop.create_future()
-            self._change(group, 0, limit, lambda result: settle(answer, result))
-            try:
-                full = await answer < 0
-            except (OSError, TimeoutError) as error:
-                raise LayerUnavailable() from error
-        else:
-            full = self.counted.get(group, 0) >= limit
-        if full:
-            raise Full(retry_after=5)
+        if not isinstance(self.hub.layer, LoopLayer):
+            self._check_here(places)
+            return
+        answer: asyncio.Future[list[int]] = self.hub.loop.create_future()
+        names, limits = [place.name for place in places], [place.limit for place in places]
+        self._change(names, 0, limits, lambda result: settle(answer, result))
+        try:
+            totals = await answer
+        except (OSError, TimeoutError) as error:
+            raise LayerUnavailable() from error
+        if totals[0] < 0:
+            raise places[-totals[0] - 1].refusal()
 
-    def leave(self, group: str, done: Callable[[int], None] | None = None) -> None:
-        """A member has gone; ``done(members left)`` is called where the count is known."""
-        self._forget_one(group)
+    def leave(self, names: Sequence[str], done: Callable[[list[int]], None] | None = None) -> None:
+        """A member has gone from all of these; ``done(totals left)`` is called where they are known."""
+        self._forget_one_each(names)
         if not isinstance(self.hub.layer, LoopLayer):
             if done is not None:
-                done(self.counted.get(group, 0))
+                done([self.counted.get(name, 0) for name in names])
             return
-        self._change(group, -1, 0, lambda left: done(left) if done and isinstance(left, int) else None)
+        self._change(
+            names, -1, [0] * len(names), lambda left: done(left) if done and isinstance(left, list) else None
+        )
 
-    def _forget_one(self, group: str) -> None:
-        count = self.counted.get(group, 0) - 1
-        if count > 0:
-            self.counted[group] = count
-        else:
-            self.counted.pop(group, None)
+    def adopt(self, names: Iterable[str]) -> None:
+        """Count members of ours that are there already: a limit was set that there was not before."""
+        for name in names:
+            self._count_one(name)
+        self._rewrite = 2
 
-    def _change(self, group: str, change: int, limit: int, done: Callable[[Any], None]) -> None:
+    def write(self) -> None:
+        """Write the counts now, where they are to be written at all."""
+        if self._rewrite and isinstance(self.hub.layer, LoopLayer):
+            self._rewrite -= 1
+            self._write_counts(self.hub.layer)
+
+    def _check_here(self, places: Sequence[Place]) -> None:
+        for place in places:
+            if place.limit and self.counted.get(place.name, 0) >= place.limit:
+                raise place.refusal()
+
+    def _count_one(self, name: str) -> int:
+        count = self.counted[name] = self.counted.get(name, 0) + 1
+        return count
+
+    def _forget_one_each(self, names: Iterable[str]) -> None:
+        for name in names:
+            count = self.counted.get(name, 0) - 1
+            if count > 0:
+                self.counted[name] = count
+            else:
+                self.counted.pop(name, None)
+
+    def _change(
+        self, names: Sequence[str], change: int, limits: list[int], done: Callable[[Any], None]
+    ) -> None:
         layer: LoopLayer = self.hub.layer
 
         def changed(result: Any) -> None:
             if isinstance(result, Exception):
-                self._doubtful.add(group)
+                self._doubtful.update(names)
                 self._rewrite = 2
             done(result)
 
-        layer.link_of(group).command(
-            "EVAL",
+        self._link(layer).command(
+            "EVALSHA",
             _CHANGE,
-            1,
-            f"{layer.prefix}:census:{group}",
+            len(names),
+            *[f"{layer.prefix}:census:{name}" for name in names],
             f"{layer.prefix}:worker:",
             self.hub.worker,
-            change,
-            limit,
             KEEP,
+            change,
+            *limits,
             done=changed,
         )
 
     def _say_alive(self, now: float) -> None:
-        """Renew the worker's key on every Redis. What Redis may have wrong is written anew: all counts after
-        a reconnect (it may have lost them) or a standstill of ours (others may have struck them off)."""
+        """Renew the worker's key. What Redis may have wrong is written anew: all counts after a reconnect (it
+        may have lost them) or a standstill of ours (others may have struck them off)."""
         layer = self.hub.layer
         if not isinstance(layer, LoopLayer):
             return
@@ -151,34 +222,46 @@ class Census:
         layer.look()
         if now - self._renewed > KEEP / 4:  # or a room where nobody comes or goes would be forgotten
             self._renewed = now
-            self._rewrite = max(self._rewrite, 1)
-        for link in layer.links():
-            link.command(*self._alive(layer))
-        if self._rewrite:
-            self._rewrite -= 1
-            self._write_counts(layer)
+            self._rewrite = 2
+        self._link(layer).command(*self._alive(layer))
+        self.write()
 
     def _write_counts(self, layer: LoopLayer) -> None:
-        for link in layer.links():
-            for command in self.restore(link):
-                link.command(*command)
+        link = self._link(layer)
+        for command in self.restore(link):
+            link.command(*command)
         if not self._rewrite:
             self._doubtful.clear()
 
     def restore(self, link: RedisLink) -> list[tuple[Any, ...]]:
         """The commands that write this worker's counts to one Redis."""
         layer: LoopLayer = self.hub.layer
+        if link is not self._link(layer):
+            return []
         commands: list[tuple[Any, ...]] = [self._alive(layer)]
-        for group in {*self.counted, *self._doubtful}:
-            if layer.link_of(group) is not link:
-                continue
-            key = f"{layer.prefix}:census:{group}"
-            if group in self.counted:
-                commands.append(("HSET", key, self.hub.worker, self.counted[group]))
-                commands.append(("EXPIRE", key, KEEP))
-            else:
-                commands.append(("HDEL", key, self.hub.worker))
+        names = list({*self.counted, *self._doubtful})
+        for start in range(0, len(names), AT_ONCE):
+            some = names[start : start + AT_ONCE]
+            keys = [f"{layer.prefix}:census:{name}" for name in some]
+            counts = [self.counted.get(name, 0) for name in some]
+            commands.append(("EVAL", _WRITE, len(keys), *keys, self.hub.worker, KEEP, *counts))
         return commands
+
+    def _link(self, layer: LoopLayer) -> RedisLink:
+        return layer.link_of(WORKERS)
 
     def _alive(self, layer: LoopLayer) -> tuple[Any, ...]:
         return ("SET", f"{layer.prefix}:worker:{self.hub.worker}", "1", "EX", ALIVE_FOR)
+
+
+_censuses: dict[Hub, Census] = {}
+
+
+def census_of(hub: Hub) -> Census:
+    """The hub's census; made at the first call."""
+    census = _censuses.get(hub)
+    if census is None:
+        for old in [known for known in _censuses if known.loop.is_closed()]:
+            del _censuses[old]
+        census = _censuses[hub] = Census(hub)
+    return census

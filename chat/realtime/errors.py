@@ -126,6 +126,15 @@ class Full(Refused):
     status, code, message = 429, "room_full", "The room is full."
 
 
+class TooManyConnections(Refused):
+    status, code = 429, "too_many_connections"
+    message = "There are too many connections of yours. Close one, or try again later."
+
+
+class ServerFull(Refused):
+    status, code, message = 503, "server_full", "The server has as many connections as it takes. Try again."
+
+
 class Unavailable(Refused):
     come_back = True
     status, code, message = 503, "unavailable", "The server can't take this connection now. Try again."

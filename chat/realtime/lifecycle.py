@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
 from channels.exceptions import AcceptConnection, DenyConnection, StopConsumer
@@ -11,8 +11,9 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.contrib.auth.models import AnonymousUser
 from django.db import DatabaseError
 
-from . import config
+from . import config, limits
 from .auth import describe_user, user_of_session
+from .census import Place, census_of
 from .codes import CloseCode
 from .connection import Connection, State
 from .errors import Forbidden, RealtimeError, Refused, Unauthenticated, Unavailable
@@ -22,7 +23,6 @@ from .hub import Hub
 from .layers import CONNECTION
 from .middleware import Chain
 from .refusal import refuse
-from .runtime import get_hub
 from .send_chain import ChainTransport
 from .transports import AsgiTransport
 
@@ -37,16 +37,18 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
     _entered = False
     connection: Connection
     hub: Hub
+    counted_in: tuple[str, ...] | None = None  # names of its places, once it was counted
 
     # --- 1, 2: the handshake ----------------------------------------------------------------------
 
     async def admit(self) -> None:
         """Look at the request in ``self.scope``: where it comes from, and who it is. Raises Refused."""
         self.handshake = Handshake.of(self.scope)
+        limits.check_connect_rate(self.hub, self.handshake.address)
         if self.scope["type"] == "websocket" or self.handshake.origins:
             # Browsers name no origin on a GET to their own site, and no other site can read the answer.
             self.handshake.check_origin()
-        if get_hub().draining:
+        if self.hub.draining:
             raise Unavailable("The server is restarting.", code="draining", retry_after=1)
         if "user" not in self.scope:
             self.scope["user"] = await self._find_user()
@@ -89,7 +91,7 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
     async def establish(self) -> None:
         """``authorize``, then open the socket: what middleware's ``connect`` is around. Raises RealtimeError.
 
-        For a plain GET, which only asks, it ends after ``authorize``.
+        For a plain GET, which only asks, it ends before anything is opened or counted.
         """
         if self.chain.connect is None:
             await self._establish()
@@ -101,9 +103,12 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
     async def _establish(self) -> None:
         self._entered = True
         await self.authorize()
+        limits.check_worker(self.hub)
         if self.scope["type"] == "http":
+            await census_of(self.hub).check(self.places())
             return
         self._register()
+        self.counted(await self.count_in(self.places()))
         for group in self.initial_groups():
             await self.hub.join(group, self.connection)
         try:
@@ -151,6 +156,45 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
         connection.session_key = self.handshake.session_key if connection.user else None
         self.channel_name = CONNECTION + connection.id
 
+    # --- counting: what limits look at -------------------------------------------------------------
+
+    def places(self) -> list[Place]:
+        """The counts that the connection takes part in from its handshake on, on all workers."""
+        described = describe_user(self.user)
+        return limits.places(self.handshake.address, described and described["id"])
+
+    def counted(self, totals: dict[str, int]) -> None:
+        """The handshake was counted: how many there are now in each of its ``places``."""
+
+    def counted_out(self, totals: dict[str, int], opened: bool) -> None:
+        """It has gone (``opened``: it had been let in): how many are left in each of the places that it was
+        in. Called where Redis has said so."""
+
+    async def count_in(self, places: Sequence[Place]) -> dict[str, int]:
+        """Take a place in all of these counts or in none; returns the totals by name.
+
+        Raises the refusal of the one that is full, LayerUnavailable.
+        """
+        totals = await census_of(self.hub).enter(places) if places else []
+        names = [place.name for place in places]
+        if self.connection.state is State.CLOSED:  # meanwhile: what it had was given back
+            census_of(self.hub).leave(names)
+            raise Unavailable()
+        self.counted_in = (*(self.counted_in or ()), *names)
+        return dict(zip(names, totals, strict=True))
+
+    def count_out(self, names: Sequence[str], done: Callable[[dict[str, int]], None] | None = None) -> None:
+        """Give back places before the end; ``done`` gets how many are left by name."""
+        self.counted_in = tuple([name for name in self.counted_in or () if name not in names])
+        self._give_back(names, done)
+
+    def _give_back(self, names: Sequence[str], done: Callable[[dict[str, int]], None] | None) -> None:
+        def left(totals: list[int]) -> None:
+            if done is not None:
+                done(dict(zip(names, totals, strict=True)))
+
+        census_of(self.hub).leave(names, left)
+
     async def _refuse(self, refusal: Refused) -> None:
         self.hub.counters.refused += 1
         self._forget(CloseCode.ABNORMAL)
@@ -175,5 +219,9 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
 
     def _forget(self, code: int) -> None:
         if self.connection is not None and self.connection.state is not State.CLOSED:
+            opened = self.connection.state is not State.CONNECTING
             self.connection.closed(code)
             self.hub.unregister(self.connection)
+            names, self.counted_in = self.counted_in, None
+            if names:
+                self._give_back(names, lambda left: self.counted_out(left, opened))

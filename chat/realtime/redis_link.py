@@ -130,8 +130,7 @@ class RedisLink:
         self._bytes -= command.size
         if self._relieving:
             self._relieve()
-        if command.done is not None:
-            command.done(answer)
+        _tell(command, answer)
 
     def _disconnected(self) -> None:
         """The connection is gone."""
@@ -254,8 +253,16 @@ class RedisLink:
 
     def _finish(self, command: Command, answer: Any) -> None:
         self._bytes -= command.size
-        if command.done is not None:
+        _tell(command, answer)
+
+
+def _tell(command: Command, answer: Any) -> None:
+    if command.done is not None:
+        try:
             command.done(answer)
+        except Exception:
+            # Who asked has a bug: that is no reason to lose the connection, and the others' answers with it.
+            logger.exception("what was to be done with an answer of Redis' failed")
 
 
 def settle(future: asyncio.Future[Any], answer: Any) -> None:

@@ -27,13 +27,21 @@ logger = logging.getLogger("chat.realtime.redis")
 GRACE = BACKOFF[1] + 0.25
 ASK_EVERY = 0.05  # seconds
 
+_scripts: list[str] = []
+
+
+def script(text: str) -> str:
+    """Have every publishing connection load a Lua script before it is used; returns its name for EVALSHA."""
+    _scripts.append(text)
+    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
 # ARGV: channel, message, the last moment in ms of Redis' clock. Returns the receivers.
-_PUBLISH = """
+_PUBLISH_ID = script("""
 local now = redis.call('TIME')
 if now[1] * 1000 + now[2] / 1000 > tonumber(ARGV[3]) then return redis.error_reply('LATE') end
 return redis.call('PUBLISH', ARGV[1], ARGV[2])
-"""
-_PUBLISH_ID = hashlib.sha1(_PUBLISH.encode(), usedforsecurity=False).hexdigest()  # Redis' name for it
+""")
 _EXPIRES = object()  # stands for the command's deadline, until it is written
 
 
@@ -84,7 +92,8 @@ class PublisherLink(RedisLink):
         return (*command.args[:-1], int((command.deadline + self._clock) * 1000))
 
     async def _prepare(self, connection: Any, again: bool) -> None:
-        await self._ask(connection, "SCRIPT", "LOAD", _PUBLISH)
+        for text in _scripts:
+            await self._ask(connection, "SCRIPT", "LOAD", text)
         self._timed(await self._ask(connection, "TIME"))
         limit = self.loop.time() + GRACE
         while again and self.loop.time() < limit:
