@@ -26,6 +26,7 @@ from .errors import (
 from .handlers import on
 from .publish import (
     Receipt,
+    WorkerReport,
     abroadcast_all,
     abroadcast_room,
     asend_to_connection,
@@ -35,6 +36,7 @@ from .publish import (
     send_to_connection,
     send_to_user,
 )
+from .where import InvalidCondition, predicate
 
 __all__ = [
     "BadRequest",
@@ -43,6 +45,7 @@ __all__ = [
     "EnvelopeError",
     "Forbidden",
     "Incoming",
+    "InvalidCondition",
     "LayerUnavailable",
     "NotFound",
     "RealtimeConsumer",
@@ -51,6 +54,7 @@ __all__ = [
     "Refused",
     "Unauthenticated",
     "Unavailable",
+    "WorkerReport",
     "abroadcast_all",
     "abroadcast_room",
     "asend_to_connection",
@@ -59,6 +63,7 @@ __all__ = [
     "broadcast_room",
     "control",
     "on",
+    "predicate",
     "send_to_connection",
     "send_to_user",
 ]

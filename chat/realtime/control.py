@@ -19,6 +19,7 @@ from .hub import CONTROL, Hub
 from .layers import WORKER, MemoryLayer, get_layer
 from .questions import Answers, collect, publish, publish_and_gather, reply
 from .runtime import on_hub, run_sync
+from .selection import deliver
 from .stats import worker_stats
 
 logger = logging.getLogger("chat.realtime.control")
@@ -126,6 +127,8 @@ def handle(hub: Hub, message: dict[str, Any]) -> None:
         hub.deliver_to_connection(message["to"], message["message"])
     elif "ask" in message:
         _take_question(hub, message)
+    elif "select" in message:
+        deliver(hub, message)
     else:
         collect(message)
 

@@ -56,6 +56,7 @@ class Hub:
         self.connections: dict[str, Connection] = {}
         self.groups: dict[str, dict[Connection, None]] = {}
         self.works: dict[Work, None] = {}  # what runs beside connections' inboxes
+        self.listening: set[str] = set()  # groups that it hears as a worker
         self.draining = False
         self.on_control: Callable[[Hub, dict[str, Any]], None] | None = None
         self.sweepers: list[Callable[[float], None]] = []  # called once a second with the loop's time
@@ -81,6 +82,7 @@ class Hub:
 
     def listen(self, group: str) -> asyncio.Future[None]:
         """Receive a group's messages as a worker, without a member."""
+        self.listening.add(group)
         answer: asyncio.Future[None] = self.layer.subscribe(group)
         return answer
 

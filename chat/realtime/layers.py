@@ -274,7 +274,7 @@ class MemoryLayer(_HubChannels, InMemoryChannelLayer):
             return
         self.hub.loop.call_soon_threadsafe(self._take, group, message)
         if done is not None:
-            done(int(bool(self.hub.groups.get(group))))
+            done(int(group in self.hub.groups or group in self.hub.listening))
 
     async def relief(self) -> None:
         """Let what was published be delivered first."""

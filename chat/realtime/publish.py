@@ -3,7 +3,7 @@
     broadcast_room("orders", "notification", {"text": "Order 7 is paid"})
 
 A message is encoded once, published once per group, framed once per process. Inside a database
-transaction publish in ``transaction.on_commit``.
+transaction publish in ``transaction.on_commit``. docs/broadcasting.md shows all of it.
 """
 
 from __future__ import annotations
@@ -17,53 +17,81 @@ from .envelope import encode
 from .errors import LayerUnavailable
 from .groups import EVERYONE, room_group, user_group
 from .hub import CONTROL, FRAME
-from .layers import WORKER, WORKER_ID, MemoryLayer, get_layer
-from .questions import publish
-from .runtime import local_hub, run_sync
+from .layers import WORKER, WORKER_ID, get_layer
+from .questions import publish, publish_and_gather
+from .runtime import run_sync
+from .where import Where, check
+
+REPORT_TIMEOUT = 2.0  # seconds for the workers' reports
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReport:
+    """What one worker did: ``attempted`` for so many open connections; ``enqueued``: so many took it, onto
+    the socket or into their send buffer; ``dropped``: messages lost to full buffers for it, this one or
+    (with the policy ``drop_oldest``) an older one."""
+
+    worker: str
+    attempted: int
+    enqueued: int
+    dropped: int
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """``id`` of the message, and how many ``workers`` took it (those with a member of the group)."""
+    """``id`` of the message, and how many ``workers`` took it (those with a member of the group).
+
+    ``reports`` is None unless it was asked for; ``missing`` workers took the message and did not report in
+    time.
+    """
 
     id: str
     workers: int
+    reports: tuple[WorkerReport, ...] | None = None
+    missing: int = 0
+
+    @property
+    def attempted(self) -> int:
+        return sum(report.attempted for report in self._reports())
+
+    @property
+    def enqueued(self) -> int:
+        return sum(report.enqueued for report in self._reports())
+
+    @property
+    def dropped(self) -> int:
+        return sum(report.dropped for report in self._reports())
+
+    def _reports(self) -> tuple[WorkerReport, ...]:
+        if self.reports is None:
+            raise ValueError("Nobody was asked what became of it: send with report=True.")
+        return self.reports
 
 
-async def abroadcast_room(
-    room: str, type: str, data: Any, *, exclude: Iterable[str] = (), **fields: Any
-) -> Receipt:
-    """Send to every member of a room, but for the connection ids in ``exclude``.
+async def abroadcast_room(room: str, type: str, data: Any, **options: Any) -> Receipt:
+    """Send to every member of a room.
 
-    Raises LayerUnavailable. ``fields``: ``sender`` (a client id), ``user`` ({"id", "username"}).
+    Options, of all four: ``exclude`` (connection ids), ``exclude_users`` (users or their ids), ``where`` (a
+    condition on each connection, docs/broadcasting.md), ``report=True`` (wait for each worker's word: a
+    round trip); ``sender`` (a client id) and ``user`` ({"id", "username"}) for ``from`` and ``user``.
+    Raises LayerUnavailable, InvalidCondition.
     """
-    return await _send(room_group(room), type, data, exclude, room=room, **fields)
+    return await _send({"group": room_group(room)}, type, data, room=room, **options)
 
 
-async def abroadcast_all(type: str, data: Any, *, exclude: Iterable[str] = (), **fields: Any) -> Receipt:
-    """Send to every connection of every worker. Raises LayerUnavailable."""
-    return await _send(EVERYONE, type, data, exclude, **fields)
+async def abroadcast_all(type: str, data: Any, **options: Any) -> Receipt:
+    """Send to every connection of every worker. Options and errors: as ``abroadcast_room``."""
+    return await _send({"group": EVERYONE}, type, data, **options)
 
 
-async def asend_to_user(user_id: Any, type: str, data: Any, **fields: Any) -> Receipt:
-    """Send to every connection of a signed-in user. Raises LayerUnavailable."""
-    return await _send(user_group(str(user_id)), type, data, (), **fields)
+async def asend_to_user(user_id: Any, type: str, data: Any, **options: Any) -> Receipt:
+    """Send to every connection of a signed-in user (a user, or an id). Otherwise as ``abroadcast_room``."""
+    return await _send({"group": user_group(_user_id(user_id))}, type, data, **options)
 
 
-async def asend_to_connection(connection_id: str, type: str, data: Any, **fields: Any) -> Receipt:
-    """Send to one connection; ``workers`` is 0 when its worker is gone. Raises LayerUnavailable."""
-    ident, payload = encode(type, data, **fields)
-    message = {"type": FRAME, "data": payload}
-    layer = get_layer().for_loop()
-    hub = local_hub()
-    if isinstance(layer, MemoryLayer):
-        if hub is None:
-            raise LayerUnavailable("The in-memory layer reaches only the server's own process.")
-        return Receipt(ident, int(hub.deliver_to_connection(connection_id, message)))
-    group = WORKER + connection_id[WORKER_ID]
-    return Receipt(
-        ident, await publish(layer, group, {"type": CONTROL, "to": connection_id, "message": message})
-    )
+async def asend_to_connection(connection_id: str, type: str, data: Any, **options: Any) -> Receipt:
+    """Send to one connection; ``workers`` is 0 when its worker is gone. Otherwise as ``abroadcast_room``."""
+    return await _send({"connection": connection_id}, type, data, **options)
 
 
 def broadcast_room(room: str, type: str, data: Any, **options: Any) -> Receipt:
@@ -86,18 +114,58 @@ def send_to_connection(connection_id: str, type: str, data: Any, **options: Any)
     return _sync(asend_to_connection(connection_id, type, data, **options))
 
 
-async def _send(group: str, type: str, data: Any, exclude: Iterable[str], **fields: Any) -> Receipt:
+async def _send(
+    target: dict[str, str],
+    type: str,
+    data: Any,
+    *,
+    exclude: Iterable[str] = (),
+    exclude_users: Iterable[Any] = (),
+    where: Where | None = None,
+    report: bool = False,
+    **fields: Any,
+) -> Receipt:
+    """Publish to a group or one connection: as a plain frame, the hub's fast path, where that will do."""
+    select: dict[str, Any] = dict(target)
+    if where is not None:
+        select["where"] = check(where)
+    if users := [_user_id(user) for user in exclude_users]:
+        select["except_users"] = users
+    without = [exclude] if isinstance(exclude, str) else list(exclude)
     ident, payload = encode(type, data, **fields)
-    message: dict[str, Any] = {"type": FRAME, "data": payload}
-    without = list(exclude)
+    if not report and where is None and not users and not ("connection" in target and without):
+        return Receipt(ident, await _publish_frame(target, payload, without))
     if without:
-        message["except"] = without
-    return Receipt(ident, await publish(get_layer().for_loop(), group, message))
+        select["except"] = without
+    layer = get_layer().for_loop()
+    group = target.get("group") or WORKER + target["connection"][WORKER_ID]
+    message = {"type": CONTROL, "select": select, "data": payload}
+    if not report:
+        return Receipt(ident, await publish(layer, group, message))
+    found = await publish_and_gather(layer, group, message, REPORT_TIMEOUT)
+    reports = tuple(WorkerReport(**answer) for answer in found.answers)
+    return Receipt(ident, found.asked, reports, found.missing)
+
+
+async def _publish_frame(target: dict[str, str], payload: bytes, without: list[str]) -> int:
+    layer = get_layer().for_loop()
+    message: dict[str, Any] = {"type": FRAME, "data": payload}
+    if "group" in target:
+        if without:
+            message["except"] = without
+        return await publish(layer, target["group"], message)
+    ident = target["connection"]
+    return await publish(layer, WORKER + ident[WORKER_ID], {"type": CONTROL, "to": ident, "message": message})
+
+
+def _user_id(user: Any) -> str:
+    """Of a user or of an id: the text that stands for it."""
+    return str(getattr(user, "pk", user))
 
 
 def _sync(sending: Any) -> Receipt:
     try:
-        receipt: Receipt = run_sync(sending, config.current().redis_timeout + 2)
+        receipt: Receipt = run_sync(sending, config.current().redis_timeout + REPORT_TIMEOUT)
     except TimeoutError:
         raise LayerUnavailable() from None
     return receipt

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from tests.app import consumers, extending
+from tests.app import consumers, extending, reach
 
 websocket_urlpatterns = [
     path("test/habits/<slug:topic>", consumers.Habits.as_asgi()),
@@ -14,5 +14,6 @@ websocket_urlpatterns = [
     path("test/typed", extending.Typed.as_asgi()),
     path("test/parallel/<slug:topic>", extending.Parallel.as_asgi()),
     path("test/serial/<slug:topic>", extending.Serial.as_asgi()),
+    path("test/described/<slug:room>", reach.Described.as_asgi()),
     path("test/members", consumers.MembersOnly.as_asgi()),
 ]

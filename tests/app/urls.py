@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from typing import Any
 
 from django.http import HttpRequest, JsonResponse
 from django.urls import include, path
@@ -10,15 +11,23 @@ from chat import realtime
 
 
 def publish(request: HttpRequest) -> JsonResponse:
-    """A sync view: `?call=broadcast_room&args=[...]` calls that function of `chat.realtime`."""
+    """A sync view: `?call=broadcast_room&args=[...]&options={...}` calls that function of `chat.realtime`."""
     function = getattr(realtime, request.GET["call"])
-    return JsonResponse(asdict(function(*json.loads(request.GET["args"]))))
+    return JsonResponse(asdict(function(*_args(request), **_options(request))))
 
 
 async def apublish(request: HttpRequest) -> JsonResponse:
     """The same from an async view, with the async functions."""
     function = getattr(realtime, "a" + request.GET["call"])
-    return JsonResponse(asdict(await function(*json.loads(request.GET["args"]))))
+    return JsonResponse(asdict(await function(*_args(request), **_options(request))))
+
+
+def _args(request: HttpRequest) -> list[Any]:
+    return json.loads(request.GET["args"])
+
+
+def _options(request: HttpRequest) -> dict[str, Any]:
+    return json.loads(request.GET.get("options", "{}"))
 
 
 urlpatterns = [
