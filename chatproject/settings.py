@@ -80,6 +80,7 @@ HOST = env.text("HOST", "127.0.0.1" if DEBUG else "0.0.0.0")
 PORT = env.whole("PORT", 8000, 0, 65535)  # 0: any free one
 WEB_CONCURRENCY = env.whole("WEB_CONCURRENCY", 1, 1, 64)
 SHUTDOWN_TIMEOUT = env.whole("SHUTDOWN_TIMEOUT", 10, 1, 600)  # seconds
+ECHO_ENDPOINT = env.flag("ECHO_ENDPOINT", False)  # /api/echo/ws, for first steps and conformance tools
 TRUSTED_PROXIES = env.whole("TRUSTED_PROXIES", 0, 0, 16)
 
 # --- Django ---------------------------------------------------------------------------------------

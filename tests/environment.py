@@ -13,6 +13,7 @@ OURS = (
     "BYTES_RATE",
     "CONNECT_RATE",
     "DATABASE_URL",
+    "ECHO_ENDPOINT",
     "HOST",
     "HSTS_SECONDS",
     "HTTPS_ONLY",

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from chat.realtime.frames import BINARY, CLOSE, PING, TEXT, Frame, announced_size, build, read_simple
+from chat.realtime.frames import BINARY, CLOSE, PING, TEXT, Frame, build, read_simple
 from chat.realtime.testing.raw import frame as client_frame
-from chat.realtime.testing.raw import header
 
 LIMIT = 65_536
 
@@ -105,15 +104,6 @@ def test_nothing_beyond_the_limit_is_read(limit):
 def test_every_other_frame_is_left_to_the_full_parser(wire):
     """Only a plain text frame in its right form is read the short way."""
     assert read_simple(wire + bytes(16), 0, LIMIT) is None
-
-
-@pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536, 2**40])
-def test_a_frame_announces_its_size(size):
-    """As soon as its length has come a frame says how long it will be; before that it says nothing."""
-    head = header(TEXT, size)
-    assert announced_size(head + b"kkkk") == len(head) + 4 + size
-    assert announced_size(head) == len(head) + 4 + size
-    assert all(announced_size(head[:end]) == 0 for end in range(len(head)))
 
 
 lengths = st.one_of(st.integers(0, 140), st.sampled_from([255, 256, 65_535]))

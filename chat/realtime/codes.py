@@ -49,3 +49,12 @@ def comes_back(code: int) -> bool:
 def may_send(code: int) -> bool:
     """Whether ``code`` may stand in a close frame that an application sends (RFC 6455 section 7.4)."""
     return code in (1000, 1001, 1002, 1003, *range(1007, 1015)) or 3000 <= code <= 4999
+
+
+class Violation(Exception):
+    """A peer broke the WebSocket protocol: its socket is closed with ``code``, and ``reason`` for people."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = int(code)
+        self.reason = reason

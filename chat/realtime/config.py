@@ -29,6 +29,14 @@ class Config:
     handshake_timeout: float = 15.0  # from the first byte to the answered upgrade
     redis_timeout: float = 3.0  # how long a Redis call may take
     query_timeout: float = 5.0  # how long a database question may hold up a handshake
+    read_timeout: float = 60.0  # how long a message, or a piece of a large one, may take to come in
+    write_timeout: float = 60.0  # how long a client may take nothing of what was written to it
+    write_buffer: int = 0  # bytes that may wait below the send buffer, beside what the system itself takes
+    app_ping_interval: float = 0.0  # between two application pings to a client that answers them; 0: none
+    compression: bool = True  # whether permessage-deflate is agreed on with clients that offer it
+    compression_threshold: int = 512  # bytes below which a message is sent as it is
+    compression_level: int = 1  # zlib's: 1 is the fastest, 9 the smallest
+    compression_window: int = 0  # 2 ** n bytes (9 to 15) of what a client sent stay to refer to; 0: none
 
     # Limits; 0: none. docs/limits.md tells what each means, and what a client sees beyond it.
     max_connections: int = 0  # on all workers

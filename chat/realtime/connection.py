@@ -73,6 +73,7 @@ class Connection:
         "transport",
         "user",
         "user_agent",
+        "window",
     )
 
     def __init__(self, ident: str, hub: Any, transport: Transport) -> None:
@@ -85,6 +86,8 @@ class Connection:
         # ``write_rest``. None where there is no plain socket below.
         self.clear = False
         self.send_bytes: Callable[[bytes], int] | None = None
+        # The largest window that a compressed frame for it may need (``Frame.window``); 0: it takes none.
+        self.window = 0
         self.consumer: Any = None
         self.user: dict[str, Any] | None = None  # {"id", "username"} or None
         self.session_key: str | None = None

@@ -18,6 +18,7 @@ from .errors import Disconnect, RealtimeError
 from .events import EventsConsumer, _is_ending
 from .frames import Frame
 from .middleware import chain_of
+from .pieces import Piece
 from .refusal import answer_request
 from .runtime import get_hub
 from .work import Work
@@ -83,22 +84,30 @@ class DispatchingConsumer(EventsConsumer):
         text = event.get("text")
         data = event.get("bytes") if text is None else None
         size = len(text) if text is not None else len(data or b"")
-        if not connection.transport.limits_messages and _too_big(text, size):
+        if not connection.transport.limits_messages and _too_big(text, size, self.max_message_bytes):
             connection.close(CloseCode.TOO_BIG)
             return
         connection.received(size)
-        if self.concurrency > 1:
+        piece = event.get("piece")
+        if self.concurrency > 1 and piece is None:
             await self._begin(text, data)
             return
         connection.busy_since = self.hub.loop.time()
         try:
-            await self.receive(text, data)
+            if piece is None:
+                await self.receive(text, data)
+            else:
+                await self.receive_piece(Piece(text, data, *piece))
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 (the socket outlives a handler's bug)
             self._failed(error, text, self._was_overdue())
         finally:
             connection.busy_since = None
             if self._events:
                 self._start_pump()
+
+    async def receive_piece(self, piece: Piece) -> None:
+        """A part of a message that is larger than a frame came: where ``reads_pieces`` is declared."""
+        raise NotImplementedError(f"{type(self).__name__} reads pieces, and says nothing of how")
 
     async def _begin(self, text: str | None, data: bytes | None) -> None:
         """Work on a message beside the inbox; while all slots are taken the inbox waits, and fills."""
@@ -178,7 +187,8 @@ class DispatchingConsumer(EventsConsumer):
         return RealtimeError(f"Something went wrong on the server (error {number}).", code="internal")
 
 
-def _too_big(text: str | None, size: int) -> bool:
-    """Whether a message is above the limit; a character is up to four bytes, so few need encoding."""
-    limit = config.current().max_message_bytes
+def _too_big(text: str | None, size: int, own: int | None) -> bool:
+    """Whether a message is above the limit, the consumer's ``own`` or the one in force; a character is up to
+    four bytes, so few need encoding."""
+    limit = config.current().max_message_bytes if own is None else own
     return size > limit or (text is not None and size * 4 > limit and len(text.encode()) > limit)

@@ -10,12 +10,16 @@ from typing import Any
 
 import msgspec
 
+from . import config
+from .compression import NEVER, deflate, window_for
+
+CONTINUATION = 0x0
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
-FIN = 0x80
+FIN, COMPRESSED = 0x80, 0x40  # bits of a frame's first byte (RFC 6455 section 5.2, RFC 7692 section 6)
 
 
 def build(opcode: int, payload: bytes) -> bytes:
-    """One unmasked, unfragmented frame, as a server sends it."""
+    """One unmasked, unfragmented frame, as a server sends it; ``opcode`` may have the bit COMPRESSED."""
     size = len(payload)
     if size < 126:
         return bytes((FIN | opcode, size)) + payload
@@ -35,14 +39,16 @@ class FrameType(IntEnum):
 
 
 class Frame:
-    """One message for any number of connections: encoded, and framed at the first use only."""
+    """One message for any number of connections: encoded, and framed and compressed at the first use only."""
 
-    __slots__ = ("_text", "_wire", "binary", "payload")
+    __slots__ = ("_packed", "_text", "_window", "_wire", "binary", "payload")
 
     def __init__(self, payload: bytes, binary: bool = False) -> None:
         self.payload = payload
         self.binary = binary
         self._wire: bytes | None = None
+        self._packed: bytes | None = None
+        self._window: int | None = None
         self._text: str | None = None
 
     @classmethod
@@ -67,6 +73,31 @@ class Frame:
         return self._wire
 
     @property
+    def window(self) -> int:
+        """Connections whose ``window`` is not smaller get the ``packed`` bytes; no connection's is as large
+        as that of a message which is not worth it."""
+        if self._window is None:
+            settings = config.current()
+            small = len(self.payload) < settings.compression_threshold
+            self._window = NEVER if small or not settings.compression else window_for(len(self.payload))
+        return self._window
+
+    @property
+    def packed(self) -> bytes:
+        """The frame's bytes on the socket of a client that takes compressed messages."""
+        if self._packed is None:
+            data = deflate(self.payload, config.current().compression_level)
+            if len(data) < len(self.payload):
+                self._packed = build((BINARY if self.binary else TEXT) | COMPRESSED, data)
+            else:
+                self._packed = self.wire
+        return self._packed
+
+    def wire_for(self, window: int) -> bytes:
+        """The bytes for a connection with this ``window``."""
+        return self.wire if window < self.window else self.packed
+
+    @property
     def event(self) -> dict[str, object]:
         """The same message as an ASGI event, for servers that do their own framing."""
         if self.binary:
@@ -74,18 +105,6 @@ class Frame:
         if self._text is None:
             self._text = self.payload.decode()
         return {"type": "websocket.send", "text": self._text}
-
-
-def announced_size(data: bytes) -> int:
-    """The size of the frame that begins ``data``, header included, as far as its header is there; else 0."""
-    if len(data) < 2:
-        return 0
-    length = data[1] & 0x7F
-    if length < 126:
-        return 6 + length
-    if length == 126:
-        return 8 + int.from_bytes(data[2:4], "big") if len(data) >= 4 else 0
-    return 14 + int.from_bytes(data[2:10], "big") if len(data) >= 10 else 0
 
 
 def read_simple(data: bytes, start: int, limit: int) -> tuple[bytes, int] | None:
@@ -115,3 +134,10 @@ def read_simple(data: bytes, start: int, limit: int) -> tuple[bytes, int] | None
         return None
     key = int.from_bytes((data[body - 4 : body] * (length // 4 + 1))[:length], "little")
     return (int.from_bytes(data[body:end], "little") ^ key).to_bytes(length, "little"), end
+
+
+def unmask(data: bytes, key: bytes) -> bytes:
+    """What was masked with the four bytes of ``key`` (RFC 6455 section 5.3), as ``read_simple`` does it."""
+    size = len(data)
+    stretched = int.from_bytes((key * (size // 4 + 1))[:size], "little")
+    return (int.from_bytes(data, "little") ^ stretched).to_bytes(size, "little")

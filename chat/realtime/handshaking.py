@@ -4,28 +4,28 @@ kept of it that an open connection does not need.
 
 from __future__ import annotations
 
-from functools import cached_property
 from http.client import responses
 from typing import Any
 
 from autobahn.websocket.protocol import TrafficStats
-from autobahn.websocket.utf8validator import Utf8Validator
 from daphne.ws_protocol import WebSocketProtocol as DaphneProtocol
 
+from . import config
+from .compression import Agreement, negotiate
 from .errors import BadRequest, Forbidden, Refused, Unavailable
 from .refusal import Headers, render
 
 # What an open connection keeps of the handshake.
 _KEPT = frozenset(
     {
-        "_perMessageCompress",
         "_wskey",
+        "agreement",
         "application_queue",
         "client_addr",
         "connected",
         "connection",
-        "data",
         "factory",
+        "last_asked",
         "last_seen",
         "path",
         "server",
@@ -62,21 +62,22 @@ class HandshakingProtocol(DaphneProtocol):
     is_open = is_closed = _Unwatched()
     _transport_details = _Insecure()
     trafficStats = TrafficStats()
-    utf8validator = cached_property(lambda self: Utf8Validator())
     send_queue: Any = ()
     trackedTimings: Any = None
-    _perMessageCompress: Any = None
-    current_frame: Any = None
-    openHandshakeTimeoutCall = closeHandshakeTimeoutCall = None
+    openHandshakeTimeoutCall = None
+    closeHandshakeTimeoutCall: Any = None
     autoPingTimeoutCall = autoPingPending = autoPingPendingCall = autoPingPendingSent = None
     wasMaxFramePayloadSizeExceeded = wasMaxMessagePayloadSizeExceeded = False
     closedByMe = failedByMe = droppedByMe = wasClean = wasServingFlashSocketPolicyFile = False
     wasServerConnectionDropTimeout = wasOpenHandshakeTimeout = wasCloseHandshakeTimeout = False
-    wasNotCleanReason = localCloseCode = localCloseReason = remoteCloseCode = remoteCloseReason = None
-    triggered = inside_message = False
+    wasNotCleanReason = localCloseCode = localCloseReason = None
+    remoteCloseCode: int | None = None
+    remoteCloseReason: str | None = None
+    triggered = False
     send_state = 0
     websocket_version = 13
     websocket_extensions_in_use: Any = ()
+    agreement: Agreement | None = None  # on compression
     data = b""
     peer = ""
 
@@ -135,16 +136,42 @@ class HandshakingProtocol(DaphneProtocol):
             if not message.get("more_body"):
                 self._answer(*self._refusal, self._refusal_body)
 
-    def accept(self, message: dict[str, Any]) -> None:
+    @property
+    def window(self) -> int:
+        """The largest window that what is sent may need (``Frame.window``); 0 without compression."""
+        return 0 if self.agreement is None else self.agreement.server_window
+
+    def open(self, message: dict[str, Any], window: int | None) -> bytes:
+        """Answer the handshake with 101, and forget it; returns what came after it already.
+
+        ``window``: of what the client will have sent, see ``compression.negotiate``; None: the setting in
+        force.
+        """
         subprotocol = message.get("subprotocol")
         if subprotocol is not None and subprotocol not in self.websocket_protocols:
             raise ValueError("The client did not offer the subprotocol that was accepted")
         headers: dict[str, list[str]] = {}
         for name, value in message.get("headers") or ():
             headers.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
+        self._agree_on_compression(window, headers)
         deferred, self.handshake_deferred = self.handshake_deferred, None
-        if deferred is not None:
-            deferred.callback((subprotocol, headers))
-            if self.state == self.STATE_OPEN:
-                self.__dict__ = {name: value for name, value in self.__dict__.items() if name in _KEPT}
-                self.transport.logstr = self.transport.repstr = "WebSocket"
+        if deferred is None:
+            return b""
+        early, self.data = self.data, b""
+        deferred.callback((subprotocol, headers))
+        if self.state == self.STATE_OPEN:
+            self.__dict__ = {name: value for name, value in self.__dict__.items() if name in _KEPT}
+            self.transport.logstr = self.transport.repstr = "WebSocket"
+        return early
+
+    def _agree_on_compression(self, window: int | None, headers: dict[str, list[str]]) -> None:
+        """Accept the client's offer where there is one; autobahn's own compression is not used."""
+        self.websocket_extensions: list[Any] = []
+        offered = self.http_headers.get("sec-websocket-extensions")
+        settings = config.current()
+        if not offered or not settings.compression:
+            return
+        found = negotiate(offered, settings.compression_window if window is None else window)
+        if found is not None:
+            self.agreement = found
+            headers["Sec-WebSocket-Extensions"] = [found.answer]

@@ -168,18 +168,18 @@ class Hub:
 
     def _deliver_one(self, group: str, frame: Frame, without: list[str] | None) -> None:
         """One frame to a group. The loop below is the product: 6 µs a turn, 5 of them the system call."""
-        wire, size, sent = frame.wire, len(frame.payload), 0
-        length = len(wire)
+        wire, window, size, sent = frame.wire, frame.window, len(frame.payload), 0
         for connection in self.groups.get(group, ()):
             if without is not None and connection.id in without:
                 continue
             if connection.clear:
+                data = wire if connection.window < window else frame.packed
                 try:
-                    taken = connection.send_bytes(wire)  # type: ignore[misc]
+                    taken = connection.send_bytes(data)  # type: ignore[misc]
                 except OSError:
                     taken = 0  # full, or broken: then the reactor meets the error in its turn
-                if taken != length:
-                    connection.transport.write_rest(wire[taken:])
+                if taken != len(data):
+                    connection.transport.write_rest(data[taken:])
                 connection.messages_out += 1
                 connection.bytes_out += size
                 sent += 1

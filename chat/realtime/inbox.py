@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 # Reading pauses when so much waits for the application, and goes on when half of it is done.
@@ -15,14 +16,24 @@ INBOX_BYTES = 256 * 1024
 class Inbox:
     """Events for one application, in order. Fills no further than the protocol reads."""
 
-    __slots__ = ("_bytes", "_events", "_protocol", "_streak", "_waiter")
+    __slots__ = ("_bytes", "_events", "_protocol", "_streak", "_then", "_waiter")
 
     def __init__(self, protocol: Any) -> None:
         self._protocol = protocol
         self._events: deque[tuple[dict[str, Any], int]] | None = None
         self._bytes = 0
         self._streak = 0  # events taken without a wait
+        self._then: Callable[[], None] | None = None
         self._waiter: asyncio.Future[dict[str, Any]] | None = None
+
+    def when_done(self, then: Callable[[], None]) -> bool:
+        """Call ``then`` once the application has worked off what came so far, and asks for more; True where
+        it was called at once."""
+        if self._waiter is not None and not self._waiter.done():
+            then()
+            return True
+        self._then = then
+        return False
 
     def put_nowait(self, event: dict[str, Any], size: int = 0) -> None:
         waiter = self._waiter
@@ -41,8 +52,11 @@ class Inbox:
         if not self._events:
             self._events = None  # an empty deque is 0.7 KiB a connection
             self._streak = 0
-            self._waiter = asyncio.get_running_loop().create_future()
-            return await self._waiter
+            waiter = self._waiter = asyncio.get_running_loop().create_future()
+            if self._then is not None:
+                then, self._then = self._then, None
+                then()
+            return await waiter
         self._streak += 1
         if self._streak >= TURN:
             self._streak = 0

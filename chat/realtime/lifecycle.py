@@ -32,6 +32,9 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
 
     auth: ClassVar[Literal["required", "optional", "none"]] = "optional"
     middleware: ClassVar[Sequence[Any]] = ()
+    max_message_bytes: ClassVar[int | None] = None  # None: the setting in force
+    reads_pieces: ClassVar[bool] = False  # whether larger messages than a frame come by ``receive_piece``
+    compression_window: ClassVar[int | None] = None  # see ``Config``; None: the setting in force
 
     chain: Chain
     _entered = False

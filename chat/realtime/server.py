@@ -26,7 +26,8 @@ from twisted.web import http
 from . import config
 from .codes import CloseCode
 from .inbox import Inbox
-from .protocol import CLOSE_HANDSHAKE, WebSocketProtocol
+from .outgoing import CLOSE_HANDSHAKE
+from .protocol import WebSocketProtocol
 from .runtime import get_hub
 
 logger = logging.getLogger("chat.realtime.server")
