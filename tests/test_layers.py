@@ -136,7 +136,10 @@ async def test_a_hub_gets_what_is_published(layer):
         await asyncio.to_thread(layer.publish, "g", {"type": FRAME, "data": b"x"})
     else:
         layer.for_loop().publish("g", {"type": FRAME, "data": b"x"})
-    await eventually(lambda: ("g", {"type": FRAME, "data": b"x"}) in heard, "the message")
+    message = await eventually(lambda: next((what for group, what in heard if group == "g"), None))
+    published = message.pop("at")
+    assert message == {"type": FRAME, "data": b"x"}
+    assert 0 <= layer.for_loop().now("g") - published < 5
 
 
 # --- deadlines ----------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from . import config
 from .codes import REASONS, CloseCode
+from .counters import add, close_label
 from .frames import Frame
 
 # After this long without any byte taken, a close frame behind a full buffer is given up. Seconds.
@@ -108,6 +109,13 @@ class Connection:
 
     def push(self, frame: Frame) -> bool:
         """Queue one frame and return at once; False when the connection's policy dropped it."""
+        taken = self.take(frame)
+        if taken:
+            self.hub.counters.sent_payload(frame.payload, 1)
+        return taken
+
+    def take(self, frame: Frame) -> bool:
+        """``push`` for a frame of many receivers, which the hub counts."""
         if self.state is not State.OPEN:
             return False
         if self._backlog is None and self.transport.ready:
@@ -125,7 +133,7 @@ class Connection:
             self.messages_out += len(frames)
             self.bytes_out += sum([len(frame.payload) for frame in frames])
             return len(frames)
-        return sum([self.push(frame) for frame in frames])
+        return sum([self.take(frame) for frame in frames])
 
     async def send(self, frame: Frame) -> None:
         """Queue a reply; while the buffer is full, wait for this client to read (only its own handler
@@ -176,6 +184,7 @@ class Connection:
             return True
         self.dropped += 1
         self.hub.counters.dropped += 1
+        add(self.hub.counters.drops, settings.slow_consumer_policy)
         if settings.slow_consumer_policy == "drop_oldest":
             backlog.popleft()
             backlog.append(frame)
@@ -226,10 +235,12 @@ class Connection:
 
     def closed(self, code: int) -> None:
         """The socket is gone."""
-        self.state = State.CLOSED
-        self.clear = False
         if self.close_code is None:
             self.close_code = code
+        if self.state in (State.OPEN, State.CLOSING):
+            add(self.hub.counters.closes, close_label(self.close_code))
+        self.state = State.CLOSED
+        self.clear = False
         self._backlog = None
         self._wake()
 

@@ -7,6 +7,7 @@ What a subclass writes the Channels way keeps working (``connect``, ``receive_js
 from __future__ import annotations
 
 from inspect import isawaitable
+from time import perf_counter
 from typing import Any, ClassVar
 
 from channels.exceptions import DenyConnection
@@ -15,6 +16,7 @@ from msgspec import UNSET
 from . import envelope
 from .codes import CloseCode, may_send
 from .connection import State
+from .counters import OTHER, add
 from .dispatching import DispatchingConsumer
 from .envelope import Incoming
 from .errors import EnvelopeError
@@ -74,6 +76,7 @@ class RealtimeConsumer(DispatchingConsumer):
             if self._binary is None:
                 raise EnvelopeError("Send text frames, not binary ones.")
             content, innermost = data, getattr(self, self._binary)
+            add(self.hub.counters.received, "binary")
         else:
             try:
                 content, innermost = await self.decode_json(text), self.receive_json
@@ -96,12 +99,19 @@ class RealtimeConsumer(DispatchingConsumer):
     async def handle(self, message: Incoming) -> Any:
         """Give a checked message to its type's handler; returns what that returned. Raises RealtimeError."""
         handler = self.handlers.get(message.type)
+        counters = self.hub.counters
         if handler is None:
+            add(counters.received, OTHER)
             raise EnvelopeError("There is no message of this type to send.", code="unknown_type")
-        self.check_message(message)
-        if handler.plain:
-            return await getattr(self, handler.name)(message)
-        return await self._handle_typed(handler, message)
+        add(counters.received, message.type)
+        began = perf_counter()
+        try:
+            self.check_message(message)
+            if handler.plain:
+                return await getattr(self, handler.name)(message)
+            return await self._handle_typed(handler, message)
+        finally:
+            counters.handled(message.type, perf_counter() - began)
 
     async def _handle_typed(self, handler: Handler, message: Incoming) -> Any:
         """Give a message to a handler that declares its data, or is no plain ``async def``."""

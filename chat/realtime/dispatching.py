@@ -14,6 +14,7 @@ from channels.layers import get_channel_layer
 from . import config, envelope
 from .codes import CloseCode
 from .connection import State
+from .counters import add
 from .errors import Disconnect, RealtimeError
 from .events import EventsConsumer, _is_ending
 from .frames import Frame
@@ -165,7 +166,7 @@ class DispatchingConsumer(EventsConsumer):
     def describe_failure(self, error: BaseException, *, ref: Any = None) -> Frame:
         """The ``error`` message for a failure; a bug is logged, with the number that the client is told."""
         found = self.tell_failure(error)
-        self.hub.counters.errors[found.code] = self.hub.counters.errors.get(found.code, 0) + 1
+        add(self.hub.counters.errors, found.code)
         return Frame(
             envelope.error(
                 found.code, found.message, ref=ref, retry_after=found.retry_after, details=found.details

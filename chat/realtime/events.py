@@ -13,6 +13,7 @@ from channels.exceptions import StopConsumer
 from . import config
 from .codes import CloseCode
 from .connection import State
+from .counters import add
 from .lifecycle import LifecycleConsumer
 
 logger = logging.getLogger("chat.realtime")
@@ -40,6 +41,7 @@ class EventsConsumer(LifecycleConsumer):
             self._events = deque()
         if len(self._events) >= config.current().send_buffer:
             self.hub.counters.dropped += 1
+            add(self.hub.counters.drops, "close")
             self.hub.counters.slow_closed += 1
             self.connection.close(CloseCode.SLOW_CONSUMER)
             return

@@ -12,8 +12,10 @@ from daphne.ws_protocol import WebSocketProtocol as DaphneProtocol
 
 from . import config
 from .compression import Agreement, negotiate
+from .counters import add
 from .errors import BadRequest, Forbidden, Refused, Unavailable
 from .refusal import Headers, render
+from .runtime import local_hub
 
 # What an open connection keeps of the handshake.
 _KEPT = frozenset(
@@ -111,6 +113,9 @@ class HandshakingProtocol(DaphneProtocol):
 
     def refuse(self, refusal: Refused) -> None:
         """Answer the handshake with a status and a JSON body, and hang up."""
+        hub = local_hub()
+        if hub is not None:
+            add(hub.counters.refusals, refusal.code)
         status, headers, body = render(refusal)
         self._answer(status, headers, body)
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from . import config, log
 from .connection import Connection, Transport
+from .counters import Counters
 from .frames import Frame
 from .work import Work
 
@@ -29,17 +30,6 @@ FRAME = "realtime.frame"
 CONTROL = "realtime.control"
 
 RATE_WINDOW = 10  # seconds
-
-
-class Counters:
-    """Totals of one worker since its start."""
-
-    __slots__ = ("accepted", "dropped", "errors", "messages_in", "messages_out", "refused", "slow_closed")
-
-    def __init__(self) -> None:
-        self.messages_in = self.messages_out = self.dropped = 0
-        self.slow_closed = self.accepted = self.refused = 0
-        self.errors: dict[str, int] = {}  # by code
 
 
 class Hub:
@@ -76,7 +66,9 @@ class Hub:
 
     def unregister(self, connection: Connection) -> None:
         """Forget a connection and leave its groups."""
-        self.connections.pop(connection.id, None)
+        if self.connections.pop(connection.id, None) is not None:
+            self.counters.bytes_in += connection.bytes_in
+            self.counters.bytes_out += connection.bytes_out
         for group in list(connection.groups):
             self.leave(group, connection)
 
@@ -137,15 +129,23 @@ class Hub:
                 if "note" in message:
                     self._take_note(message)
                 self._deliver_one(group, Frame(message["data"]), message.get("except"))
+                if "at" in message:
+                    self._timed(group, message["at"])
                 return
         outbox: dict[Connection, list[Frame]] = {}
+        stamped: list[tuple[str, float]] = []
         for group, message in batch:
             if message.get("type") == FRAME:
                 frame = Frame(message["data"])
                 if "note" in message:
                     self._take_note(message)
+                if "at" in message:
+                    stamped.append((group, message["at"]))
                 without = message.get("except")
-                for connection in self.groups.get(group, ()):
+                members = self.groups.get(group, {})
+                if members:
+                    self.counters.sent_payload(frame.payload, len(members) - _excluded(members, without))
+                for connection in members:
                     if without is None or connection.id not in without:
                         frames = outbox.get(connection)
                         if frames is None:
@@ -160,6 +160,12 @@ class Hub:
                     # One bad message must not take the rest of its batch with it.
                     logger.exception("a layer event failed")
         self._flush(outbox)
+        for group, published in stamped:
+            self._timed(group, published)
+
+    def _timed(self, group: str, published: float) -> None:
+        """A message that its publisher had stamped has reached this worker's sockets."""
+        self.counters.delivery.observe(max(0.0, self.layer.now(group) - published))
 
     def _take_note(self, message: dict[str, Any]) -> None:
         """Its publisher put a note for the workers beside the frame for their clients."""
@@ -184,13 +190,15 @@ class Hub:
                 connection.bytes_out += size
                 sent += 1
             else:
-                sent += connection.push(frame)
+                sent += connection.take(frame)
         self.counters.messages_out += sent
+        if sent:
+            self.counters.sent_payload(frame.payload, sent)
 
     def _flush(self, outbox: dict[Connection, list[Frame]]) -> None:
         sent = 0
         for connection, frames in outbox.items():
-            sent += connection.push(frames[0]) if len(frames) == 1 else connection.push_all(frames)
+            sent += connection.take(frames[0]) if len(frames) == 1 else connection.push_all(frames)
         self.counters.messages_out += sent
         outbox.clear()
 
@@ -250,3 +258,8 @@ class Hub:
     def stop(self) -> None:
         """End the hub's timer (its loop is closing)."""
         self._timer.cancel()
+
+
+def _excluded(members: dict[Connection, None], without: list[str] | None) -> int:
+    """How many members a message leaves out."""
+    return 0 if without is None else sum([connection.id in without for connection in members])

@@ -21,6 +21,7 @@ from django.core.exceptions import ImproperlyConfigured
 from . import config
 from .errors import LayerUnavailable
 from .groups import WORKERS
+from .hub import FRAME
 from .redis_link import RedisLink, settle
 from .redis_publisher import PublisherLink
 from .redis_subscriber import SubscriberLink
@@ -34,6 +35,9 @@ Published = Callable[[Any], None]
 CONNECTION = "realtime.connection."
 WORKER = "realtime.worker."
 WORKER_ID = slice(0, 8)  # of a connection id
+
+# Seconds between two messages that carry the moment of their publishing, for the metrics: 12 bytes each.
+STAMP_EVERY = 0.01
 
 
 class RedisLayer(RedisPubSubChannelLayer):
@@ -132,6 +136,7 @@ class LoopLayer(_HubChannels, RedisPubSubLoopLayer):
         self._loop = asyncio.get_running_loop()
         self._hub_groups: dict[bytes, str] = {}  # Redis channel → group
         self._batch: list[tuple[str, dict[str, Any]]] = []
+        self._stamp_next = 0.0
 
     # --- for the hub ------------------------------------------------------------------------------
 
@@ -157,7 +162,15 @@ class LoopLayer(_HubChannels, RedisPubSubLoopLayer):
     def publish(self, group: str, message: dict[str, Any], done: Published | None = None) -> None:
         """Send a message to a group's members everywhere; returns at once, ``done`` gets the outcome."""
         channel = self._get_group_channel_name(group)
-        self._get_shard(channel).publisher.publish(channel, self.channel_layer.serialize(message), done)
+        publisher = self._get_shard(channel).publisher
+        if self._loop.time() >= self._stamp_next and message.get("type") == FRAME:
+            self._stamp_next = self._loop.time() + STAMP_EVERY
+            message = {**message, "at": publisher.now()}
+        publisher.publish(channel, self.channel_layer.serialize(message), done)
+
+    def now(self, group: str) -> float:
+        """The time by the clock of a group's Redis, which all workers share: messages' stamps say it."""
+        return self._get_shard(self._get_group_channel_name(group)).publisher.now()
 
     def link_of(self, group: str) -> RedisLink:
         """The connection for other commands about a group, on the Redis that has it."""
@@ -272,9 +285,15 @@ class MemoryLayer(_HubChannels, InMemoryChannelLayer):
             if done is not None:
                 done(LayerUnavailable("The in-memory layer reaches only the server's own process."))
             return
+        if message.get("type") == FRAME:
+            message = {**message, "at": self.hub.loop.time()}
         self.hub.loop.call_soon_threadsafe(self._take, group, message)
         if done is not None:
             done(int(group in self.hub.groups or group in self.hub.listening))
+
+    def now(self, group: str) -> float:
+        now: float = self.hub.loop.time()
+        return now
 
     async def relief(self) -> None:
         """Let what was published be delivered first."""

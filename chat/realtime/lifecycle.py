@@ -16,6 +16,7 @@ from .auth import describe_user, user_of_session
 from .census import Place, census_of
 from .codes import CloseCode
 from .connection import Connection, State
+from .counters import add
 from .errors import Forbidden, RealtimeError, Refused, Unauthenticated, Unavailable
 from .groups import EVERYONE, user_group
 from .handshake import Handshake
@@ -200,6 +201,7 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
 
     async def _refuse(self, refusal: Refused) -> None:
         self.hub.counters.refused += 1
+        add(self.hub.counters.refusals, refusal.code)
         self._forget(CloseCode.ABNORMAL)
         await refuse(self.scope, self.base_send, refusal)
         raise StopConsumer()

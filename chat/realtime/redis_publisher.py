@@ -52,6 +52,7 @@ class PublisherLink(RedisLink):
         super().__init__(pool, name)
         self.channel = channel
         self.workers = 0  # that were subscribed when last asked
+        self.round_trip = 0.0  # seconds, of the last look
         self._complained = 0.0  # when last, in the loop's time
         self._clock = 0.0  # Redis' time minus the loop's, in seconds
 
@@ -59,10 +60,20 @@ class PublisherLink(RedisLink):
         """Publish until the deadline, or never; ``done`` gets the number of receivers, or an exception."""
         self.command("EVALSHA", _PUBLISH_ID, 0, channel, message, _EXPIRES, done=done)
 
+    def now(self) -> float:
+        """The time by Redis' clock, in seconds."""
+        return self.loop.time() + self._clock
+
     def look(self) -> None:
         """Ask how many workers are subscribed, remembered for the next reconnect, and what time it is."""
         self.command("PUBSUB", "NUMSUB", self.channel, done=self._counted)
-        self.command("TIME", done=self._timed)  # its clock may be set meanwhile
+        asked = self.loop.time()
+
+        def answered(answer: Any) -> None:
+            self.round_trip = self.loop.time() - asked
+            self._timed(answer)
+
+        self.command("TIME", done=answered)  # its clock may be set meanwhile
 
     def _timed(self, answer: Any) -> None:
         if isinstance(answer, list):

@@ -9,6 +9,7 @@ from typing import Any
 from channels.routing import URLRouter
 from django.apps import apps
 
+from .counters import add
 from .errors import NotFound, Refused
 from .probes import Probes
 from .refusal import answer, refuse
@@ -51,7 +52,9 @@ class WebSocketRouter:
             await self.router(scope, receive, send)
             return
         await receive()
-        await refuse(scope, send, NotFound("There is no WebSocket at this path."))
+        refusal = NotFound("There is no WebSocket at this path.")
+        add(get_hub().counters.refusals, refusal.code)
+        await refuse(scope, send, refusal)
 
 
 class Application:

@@ -41,8 +41,10 @@ def deliver(hub: Hub, message: dict[str, Any]) -> None:
         if wanted is not None and not wanted(connection):
             continue
         attempted += 1
-        enqueued += connection.push(frame)
+        enqueued += connection.take(frame)
     hub.counters.messages_out += enqueued
+    if enqueued:
+        hub.counters.sent_payload(frame.payload, enqueued)
     if message.get("reply_to"):
         counts = {"attempted": attempted, "enqueued": enqueued, "dropped": hub.counters.dropped - dropped}
         reply(hub, message, {"worker": hub.worker, **counts})

@@ -15,6 +15,7 @@ from typing import Any
 
 from . import config
 from .connection import Connection, State, Transport
+from .counters import add
 from .errors import RealtimeError
 from .frames import Frame
 
@@ -102,3 +103,4 @@ class ChainTransport:
         if self._connection is not None:
             self._connection.dropped += 1
             self._connection.hub.counters.dropped += 1
+            add(self._connection.hub.counters.drops, "middleware")
