@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from chat import actions, live
 from chat.membership import RoomMember, client_ref, rights
-from chat.realtime import BadRequest, EnvelopeError, Incoming, config, envelope, on
+from chat.realtime import BadRequest, EnvelopeError, Incoming, SignInConsumer, config, envelope, on
 from chat.realtime.consumer import ref_of
 from chat.realtime.frames import Frame
 from chat.realtime.runtime import get_hub
@@ -17,7 +17,7 @@ from chat.realtime.runtime import get_hub
 MAX_NAME = 64  # characters of a visitor's display name
 
 
-class ChatConsumer(RoomMember):
+class ChatConsumer(RoomMember, SignInConsumer):
     """What both endpoints share. ``room`` is None for the global one."""
 
     _asked = (0, 0)  # the state of the rights on which it was let in

@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import environ
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from django.core.exceptions import ImproperlyConfigured
 
 TRUE = frozenset({"1", "true", "yes", "on"})
@@ -134,6 +137,27 @@ def database(name: str, default: str, base: Path) -> dict[str, Any]:
     if not config["NAME"]:
         raise ImproperlyConfigured(f"{name} {expected}: it names no database")
     return config | {"CONN_HEALTH_CHECKS": True, "OPTIONS": _postgres_options() | given}
+
+
+def private_key(name: str, base: Path) -> tuple[str, str]:
+    """An RSA key in a PEM file (a relative path starts at `base`): it and its public half; "" without one."""
+    value = text(name)
+    if not value:
+        return "", ""
+    expected = (
+        "must name a file with an RSA private key in PEM format, of 2048 bits or more, without a password"
+    )
+    try:
+        pem = (base / value).read_bytes()
+        key = serialization.load_pem_private_key(pem, password=None)
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise _bad(name, expected, value) from error
+    if not isinstance(key, rsa.RSAPrivateKey) or key.key_size < 2048:
+        raise _bad(name, expected, value)
+    public = key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return pem.decode("ascii"), public.decode("ascii")
 
 
 def redis_answers(host: str = "localhost", port: int = 6379, timeout: float = PROBE_TIMEOUT) -> bool:

@@ -4,7 +4,9 @@ Production is the default; `DEBUG=1` is for development. README.md has the table
 """
 
 import os
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -41,6 +43,20 @@ if not ALLOWED_HOSTS:
 AUTH_ENABLED = env.flag("AUTH_ENABLED", False)
 ALLOWED_ORIGINS = env.origins("ALLOWED_ORIGINS")  # beside the request's own host
 
+# Tokens (docs/authentication.md): signed with one algorithm, RS256 where there is a key file, else HS256.
+TOKEN_IN_QUERY = env.flag("TOKEN_IN_QUERY", False)
+JWT_PRIVATE_KEY, JWT_PUBLIC_KEY = env.private_key("JWT_PRIVATE_KEY_FILE", BASE_DIR)
+SIMPLE_JWT: dict[str, Any] = {
+    "ALGORITHM": "RS256" if JWT_PRIVATE_KEY else "HS256",
+    "SIGNING_KEY": JWT_PRIVATE_KEY or env.text("JWT_SIGNING_KEY", SECRET_KEY),
+    "VERIFYING_KEY": JWT_PUBLIC_KEY,
+    "ISSUER": env.text("JWT_ISSUER", "chat"),
+    "AUDIENCE": env.text("JWT_AUDIENCE", "chat"),
+    "ACCESS_TOKEN_LIFETIME": timedelta(seconds=env.whole("JWT_LIFETIME", 900, 1, 604_800)),
+    "REFRESH_TOKEN_LIFETIME": timedelta(seconds=env.whole("JWT_REFRESH_LIFETIME", 604_800, 60, 31_536_000)),
+    "LEEWAY": 5,  # seconds by which the clocks of two machines may differ
+}
+
 REDIS_URL = env.redis_url("REDIS_URL")
 if not REDIS_URL:
     REDIS_URL = "redis://localhost:6379" if not DEBUG or env.redis_answers() else env.MEMORY_URL
@@ -74,6 +90,18 @@ REALTIME = {
     }
 }
 
+# Failed sign-ins are counted here, for all workers together.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "chat",
+        "OPTIONS": {"socket_timeout": 3, "socket_connect_timeout": 3},  # seconds
+    }
+    if REDIS_URL != env.MEMORY_URL
+    else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+}
+
 # --- the server -----------------------------------------------------------------------------------
 
 HOST = env.text("HOST", "127.0.0.1" if DEBUG else "0.0.0.0")
@@ -89,6 +117,7 @@ INSTALLED_APPS = [
     "chat",
     "channels",
     "rest_framework",
+    "rest_framework_simplejwt.token_blacklist",
     "simple_history",
     "csp",
     "django.contrib.admin",

@@ -18,6 +18,7 @@ from rest_framework.exceptions import (
     NotAuthenticated,
     NotFound,
     ParseError,
+    Throttled,
     UnsupportedMediaType,
     ValidationError,
 )
@@ -40,6 +41,7 @@ CODES: dict[type[APIException], str] = {
     MethodNotAllowed: "method_not_allowed",
     NotAcceptable: "not_acceptable",
     UnsupportedMediaType: "unsupported_media_type",
+    Throttled: "too_many_attempts",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import re_path
 
-from chat.api import views
+from chat.api import tokens, views
 
 app_name = "chat-api"
 
@@ -18,6 +18,9 @@ urlpatterns = [
     re_path(r"^connections/close/?\Z", views.Close.as_view(), name="close"),
     re_path(r"^connections/(?P<connection>[^/]+)/?\Z", views.Connection.as_view(), name="connection"),
     re_path(r"^broadcast/?\Z", views.Broadcast.as_view(), name="broadcast"),
+    re_path(r"^token/?\Z", tokens.Token.as_view(), name="token"),
+    re_path(r"^token/refresh/?\Z", tokens.Refresh.as_view(), name="token-refresh"),
+    re_path(r"^token/revoke/?\Z", tokens.Revoke.as_view(), name="token-revoke"),
     # The WebSocket's own paths are answered before Django is asked (chat.routing).
     re_path(r"^(?!ws(?:/|\Z))[\s\S]*\Z", views.Nothing.as_view(), name="nothing"),
 ]

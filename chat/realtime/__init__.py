@@ -8,6 +8,8 @@ docs/extending.md shows its use.
 from __future__ import annotations
 
 from . import control  # registers the workers' answers
+from .auth import Identity
+from .authenticators import Authenticator, JWTAuthenticator, SessionAuthenticator
 from .codes import CloseCode
 from .consumer import RealtimeConsumer
 from .envelope import Incoming
@@ -16,6 +18,7 @@ from .errors import (
     Disconnect,
     EnvelopeError,
     Forbidden,
+    InvalidToken,
     LayerUnavailable,
     NotFound,
     RealtimeError,
@@ -36,22 +39,29 @@ from .publish import (
     send_to_connection,
     send_to_user,
 )
+from .signin import SignInConsumer
 from .where import InvalidCondition, predicate
 
 __all__ = [
+    "Authenticator",
     "BadRequest",
     "CloseCode",
     "Disconnect",
     "EnvelopeError",
     "Forbidden",
+    "Identity",
     "Incoming",
     "InvalidCondition",
+    "InvalidToken",
+    "JWTAuthenticator",
     "LayerUnavailable",
     "NotFound",
     "RealtimeConsumer",
     "RealtimeError",
     "Receipt",
     "Refused",
+    "SessionAuthenticator",
+    "SignInConsumer",
     "Unauthenticated",
     "Unavailable",
     "WorkerReport",

@@ -17,6 +17,8 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 DAPHNE_FLOOR = (4, 2, 3)  # CVE-2026-44545, CVE-2026-44546
 AUTOBAHN_FLOOR = (26, 7, 1)  # CVE-2026-77528
 REDIS_TIMEOUT = 2.0  # seconds
+TOKEN_KEY = 32  # bytes that a key for HS256 needs
+LONG_TOKEN = 86_400  # seconds
 # Bytes of pub/sub messages that Redis keeps for a worker that is behind before it cuts it off, which loses
 # them all. 32 MB are the smallest that carry 500 messages of 64 KiB.
 PUBSUB_BUFFER = 32 * 1024 * 1024
@@ -88,6 +90,39 @@ def check_origins(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
                 "Pages of every origin may open WebSockets with a visitor's cookies.",
                 hint="Name the origins in ALLOWED_ORIGINS and the hosts in ALLOWED_HOSTS.",
                 id="chat.W005",
+            )
+        )
+    return found
+
+
+@register(Tags.security, deploy=True)
+def check_tokens(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Nobody can work out the key that signs tokens (RFC 7518 section 3.2), and tokens stay out of logs."""
+    found: list[CheckMessage] = []
+    tokens: Any = settings.SIMPLE_JWT
+    key = tokens["SIGNING_KEY"].encode()
+    if tokens["ALGORITHM"].startswith("HS") and len(key) < TOKEN_KEY:
+        found.append(
+            Error(
+                f"The key that signs tokens has {len(key)} bytes; fewer than {TOKEN_KEY} can be guessed.",
+                hint="Set JWT_SIGNING_KEY (or SECRET_KEY) to a long random text.",
+                id="chat.E020",
+            )
+        )
+    if settings.TOKEN_IN_QUERY:
+        found.append(
+            Warning(
+                "Tokens are taken from URLs, which proxies write to their logs.",
+                hint="Unset TOKEN_IN_QUERY; browsers can send a token as a subprotocol.",
+                id="chat.W021",
+            )
+        )
+    if tokens["ACCESS_TOKEN_LIFETIME"].total_seconds() > LONG_TOKEN:
+        found.append(
+            Warning(
+                "Access tokens live for more than a day: a stolen one is good for as long.",
+                hint="Set JWT_LIFETIME to some minutes; clients refresh it.",
+                id="chat.W022",
             )
         )
     return found

@@ -54,11 +54,13 @@ class Connection:
         "busy_since",
         "bytes_in",
         "bytes_out",
+        "claims",
         "clear",
         "close_code",
         "connected_at",
         "consumer",
         "dropped",
+        "expires_at",
         "groups",
         "hub",
         "id",
@@ -69,7 +71,6 @@ class Connection:
         "room",
         "rooms",
         "send_bytes",
-        "session_key",
         "state",
         "transport",
         "user",
@@ -91,7 +92,8 @@ class Connection:
         self.window = 0
         self.consumer: Any = None
         self.user: dict[str, Any] | None = None  # {"id", "username"} or None
-        self.session_key: str | None = None
+        self.claims: dict[str, Any] | None = None  # what the user's token says beside; None without one
+        self.expires_at: float | None = None  # when that token ends, seconds since the epoch
         self.room: str | None = None  # its endpoint's own, while it is in there
         self.rooms: dict[str, None] | None = None  # those that it joined besides; most join none
         self.groups: list[str] = []  # kept by the hub

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from . import log
-from .auth import session_digest
 from .connection import State
 from .errors import LayerUnavailable
 from .groups import WORKERS, room_group
@@ -203,7 +202,7 @@ def _members(hub: Hub, args: dict[str, Any]) -> dict[str, Any]:
 @command("close")
 def _close(hub: Hub, args: dict[str, Any]) -> dict[str, Any]:
     """Close what matches. Of a room: those whose endpoint's room it is; those who joined it leave it."""
-    if not any(args.get(key) for key in ("all", "room", "user", "connection", "session")):
+    if not any(args.get(key) for key in ("all", "room", "user", "connection")):
         return {"closed": 0, "left": 0}  # a filter that matches everybody by accident closes nobody
     found = [connection for connection in hub.connections.values() if _matches(connection, args)]
     room, closed = args.get("room"), 0
@@ -223,10 +222,6 @@ def _matches(connection: Any, args: dict[str, Any]) -> bool:
         return False
     if args.get("room") and not connection.in_room(args["room"]):
         return False
-    if args.get("session"):
-        key = connection.session_key
-        if key is None or session_digest(key) != args["session"]:
-            return False
     if args.get("user"):
         user = connection.user or {}
         return args["user"] in (str(user.get("id")), user.get("username"))

@@ -51,6 +51,13 @@ class EnvelopeError(RealtimeError):
     message = "The message is not valid."
 
 
+class InvalidToken(EnvelopeError):
+    """A token that was sent does not count."""
+
+    code = "unauthenticated"
+    message = "The token is not valid."
+
+
 class LayerUnavailable(RealtimeError):
     """The channel layer can't be reached: nothing was published."""
 

@@ -62,7 +62,12 @@ on = On()
 def handlers_of(consumer_class: Any, members: dict[str, Any]) -> dict[str, Handler]:
     """A class's handlers by type: those it inherits, and those that its body marks or overrides."""
     handlers: dict[str, Handler] = {}
-    for kind, inherited in consumer_class.handlers.items():
+    known = {
+        kind: handler
+        for base in reversed(consumer_class.__mro__[1:])  # a class may have several bases with handlers
+        for kind, handler in vars(base).get("handlers", {}).items()
+    }
+    for kind, inherited in known.items():
         overriding = members.get(inherited.name)
         again = Handler.of(overriding, inherited.schema) if callable(overriding) else inherited
         handlers[kind] = again

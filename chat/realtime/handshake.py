@@ -1,4 +1,4 @@
-"""What a handshake request says, read once: host, origin, address, query, session."""
+"""What a handshake request says, read once: host, origin, address, query, session, tokens."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from .errors import BadRequest
 from .origin import check_origin
 
 MAX_USER_AGENT = 200  # characters kept
+BEARER = "bearer."  # what a subprotocol that is a token begins with
 
 
 @dataclass(slots=True)
@@ -26,6 +27,7 @@ class Handshake:
     address: str | None = None
     user_agent: str = ""
     session_key: str | None = None
+    tokens: list[str] = field(default_factory=list)
     query: dict[str, str] = field(default_factory=dict)
     secure: bool = False
 
@@ -44,10 +46,15 @@ class Handshake:
                 found.user_agent = value.decode("latin-1")[:MAX_USER_AGENT]
             elif name == b"x-forwarded-for":
                 forwarded.extend(part.strip() for part in value.decode("latin-1").split(","))
+            elif name == b"authorization":
+                scheme, _, token = value.decode("latin-1").strip().partition(" ")
+                if scheme.lower() == "bearer":
+                    found.tokens.append(token.strip())
             elif name == b"x-forwarded-proto":
                 proto = value.rpartition(b",")[2].strip()
         client = scope.get("client")
         found.address = forwarded_address(client[0] if client else None, forwarded)
+        found.tokens += take_offered_tokens(scope)
         found.session_key = session_key_of(scope.get("headers") or [])
         found.query = read_query(scope.get("query_string") or b"")
         found.secure = scope.get("scheme") in ("wss", "https")
@@ -65,6 +72,19 @@ class Handshake:
             allowed=settings.ALLOWED_ORIGINS,
             trust_host=_is_ours(self.host),
         )
+
+
+def take_offered_tokens(scope: dict[str, Any]) -> list[str]:
+    """The tokens that browsers, which can't set a header, offer as subprotocols: ``bearer.<token>``. They are
+    taken out of what is offered, so that none is ever chosen and sent back."""
+    offered = scope.get("subprotocols")
+    if offered is None and scope["type"] == "http":
+        headers = [value for name, value in scope.get("headers") or () if name == b"sec-websocket-protocol"]
+        offered = [part.strip() for value in headers for part in value.decode("latin-1").split(",")]
+    if not offered or not any(part.startswith(BEARER) for part in offered):
+        return []
+    scope["subprotocols"] = [part for part in offered if not part.startswith(BEARER)]
+    return [part.removeprefix(BEARER) for part in offered if part.startswith(BEARER)]
 
 
 def forwarded_address(peer: str | None, forwarded: list[str]) -> str | None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
 from channels.exceptions import AcceptConnection, DenyConnection, StopConsumer
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
-from django.contrib.auth.models import AnonymousUser
-from django.db import DatabaseError
 
-from . import config, limits
-from .auth import describe_user, user_of_session
+from . import limits
+from .auth import NOBODY, Identity, describe_user
+from .authenticators import Authenticator, JWTAuthenticator, SessionAuthenticator, identify
 from .census import Place, census_of
 from .codes import CloseCode
 from .connection import Connection, State
@@ -26,6 +24,7 @@ from .middleware import Chain
 from .refusal import refuse
 from .send_chain import ChainTransport
 from .transports import AsgiTransport
+from .verification import verifier_of
 
 
 class LifecycleConsumer(AsyncJsonWebsocketConsumer):
@@ -36,12 +35,27 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
     max_message_bytes: ClassVar[int | None] = None  # None: the setting in force
     reads_pieces: ClassVar[bool] = False  # whether larger messages than a frame come by ``receive_piece``
     compression_window: ClassVar[int | None] = None  # see ``Config``; None: the setting in force
+    # Asked in this order; the first that finds credentials decides: a token goes before a session.
+    authenticators: ClassVar[Sequence[Authenticator | type[Authenticator]]] = (
+        JWTAuthenticator(),
+        SessionAuthenticator(),
+    )
+
+    identity: Identity = NOBODY
+    claims: dict[str, Any] | None = None  # of the user's token
+    _began = 0.0  # loop time at which the credentials were looked at
 
     chain: Chain
     _entered = False
     connection: Connection
     hub: Hub
     counted_in: tuple[str, ...] | None = None  # names of its places, once it was counted
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.auth not in ("required", "optional", "none"):
+            raise TypeError(f'{cls.__name__}.auth is "required", "optional" or "none", not {cls.auth!r}')
+        cls.authenticators = tuple(one() if isinstance(one, type) else one for one in cls.authenticators)
 
     # --- 1, 2: the handshake ----------------------------------------------------------------------
 
@@ -54,9 +68,8 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
             self.handshake.check_origin()
         if self.hub.draining:
             raise Unavailable("The server is restarting.", code="draining", retry_after=1)
-        if "user" not in self.scope:
-            self.scope["user"] = await self._find_user()
-        self.user = self.scope["user"]
+        self._began = self.hub.loop.time()
+        self.take_identity(await identify(self))
         if self.requires_user() and not self.user.is_authenticated:
             raise Unauthenticated()
 
@@ -123,6 +136,7 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
             raise Refused() from None
 
     async def accept(self, subprotocol: str | None = None, headers: Any = None) -> None:
+        verifier_of(self.hub).admitted(self.connection, self._began)
         if self.connection.close_code is not None:
             raise Forbidden("Access was withdrawn meanwhile.")
         await super().accept(subprotocol, headers)
@@ -136,15 +150,15 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
     async def connected(self) -> None:
         """The socket is open."""
 
-    async def _find_user(self) -> Any:
-        key = self.handshake.session_key
-        if self.auth == "none" or key is None:
-            return AnonymousUser()
-        try:
-            async with asyncio.timeout(config.current().query_timeout):
-                return await user_of_session(key)
-        except (TimeoutError, DatabaseError):
-            raise Unavailable("The database does not answer.", retry_after=5) from None
+    def take_identity(self, identity: Identity) -> None:
+        """From now on the connection is this user's."""
+        self.identity = identity
+        self.scope["user"] = self.user = identity.user
+        self.claims = identity.claims
+        if self.connection is not None:
+            self.connection.user = describe_user(identity.user)
+            self.connection.claims = identity.claims
+            self.connection.expires_at = identity.expires_at
 
     def _register(self) -> None:
         transport: Any = (self.scope.get("extensions") or {}).get("realtime.transport")
@@ -154,10 +168,9 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
             transport = ChainTransport(transport, self)
         connection = self.connection = self.hub.register(transport)
         connection.consumer = self
-        connection.user = describe_user(self.user)
+        self.take_identity(self.identity)
         connection.address = self.handshake.address
         connection.user_agent = self.handshake.user_agent
-        connection.session_key = self.handshake.session_key if connection.user else None
         self.channel_name = CONNECTION + connection.id
 
     # --- counting: what limits look at -------------------------------------------------------------

@@ -11,6 +11,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from autobahn.websocket.types import ConnectionDeny
+
 from .codes import CloseCode
 from .errors import Refused, Unavailable
 from .outgoing import OutgoingProtocol
@@ -24,6 +26,8 @@ class WebSocketProtocol(OutgoingProtocol):
     last_asked = 0.0
 
     def onConnect(self, request: Any) -> Any:
+        if not request.headers.get("sec-websocket-protocol", "").isascii():
+            raise ConnectionDeny(400, "subprotocol")  # Daphne's attempt to read it would end in a traceback
         server = self.factory.server_class
         self.last_seen = self.last_asked = server.clock()
         self.asked = True
