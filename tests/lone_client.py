@@ -11,7 +11,7 @@ ROOM = "/api/chat-api/ws/lone"
 MAKE = """async ([url, options]) => {
     const { ChatClient } = await import("/static/chat/client.js");
     window.log = [];
-    window.client = new ChatClient(url, { random: () => 1, ...options });
+    window.client = new ChatClient(url, { ...options, random: options.random ? Math.random : () => 1 });
     const names = ["connecting", "open", "reconnecting", "gave_up", "close", "message", "error", "drain",
                    "delivery", "paused", "roundtrip"];
     for (const name of names) client.on(name, (detail) => log.push([name, structuredClone(detail)]));
@@ -19,7 +19,8 @@ MAKE = """async ([url, options]) => {
 
 
 class LoneClient:
-    """A ``ChatClient`` in a window of its own; its random is 1, so a wait is as long as it may be."""
+    """A ``ChatClient`` in a window of its own; its random is 1, so a wait is as long as it may be,
+    or with ``random=True`` a real one."""
 
     def __init__(self, window: Window, url: str = ROOM, **options: Any) -> None:
         self.page = window.page

@@ -1,0 +1,193 @@
+"""static/chat/client.js in a real Chromium against servers that stop, freeze and lose their Redis."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.browser import Server, Windows, chromium, serving, wait_for
+from tests.kit import RedisServer
+from tests.lone_client import LoneClient
+
+# Short enough for a test; the proportions are those of the defaults.
+QUICK = {
+    "random": True,
+    "backoff": {"base": 50, "cap": 400},
+    "heartbeat": {"first": 50, "interval": 300, "timeout": 600},
+    "handshakeTimeout": 600,
+    "questionTimeout": 600,
+}
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[RedisServer]:
+    redis = RedisServer().start()
+    yield redis
+    redis.stop()
+    redis.cleanup()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, redis: RedisServer) -> Iterator[Server]:
+    """Two workers on a Redis; a test may stop it if it starts it again."""
+    directory = tmp_path_factory.mktemp("client")
+    with serving(directory, REDIS_URL=redis.url, WEB_CONCURRENCY="2") as server:
+        server.shell(
+            "from django.contrib.auth import get_user_model\n"
+            "get_user_model().objects.create_user('grace', password='correct-horse')\n"
+        )
+        yield server
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def windows(browser: Browser) -> Iterator[Windows]:
+    windows = Windows(browser)
+    yield windows
+    windows.close()
+
+
+def workers(server: Server) -> list[int]:
+    """The process ids of a server's workers."""
+    assert server.process is not None
+    pid = server.process.pid
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def hears(client: LoneClient, count: int) -> list[str]:
+    """What was said, in order, once so much was."""
+    heard = "log.filter(([name, detail]) => name === 'message' && detail.type === 'chat')"
+    client.page.wait_for_function(f"(count) => {heard}.length >= count", arg=count)
+    said: list[str] = client.run(f"{heard}.map(([, {{ data }}]) => data.content)")
+    return said
+
+
+def in_its_room(client: LoneClient) -> None:
+    """Wait until the client is connected, and was let into its room on this connection."""
+    client.page.wait_for_function(
+        """() => {
+            const opened = log.filter(([name]) => name === "open").length;
+            const joined = log.filter(([, detail]) => detail?.data?.event === "joined").length;
+            return client.state.status === "open" && joined === opened;
+        }"""
+    )
+
+
+def limit_rooms(server: Server, members: int) -> None:
+    code = "from chat.models import ChatSettings; row = ChatSettings.load()"
+    server.shell(f"{code}; row.max_room_members = {members}; row.save()")
+
+
+def test_a_server_that_is_stopped(server: Server, windows: Windows) -> None:
+    """It is told, tries until the server is there again, and sends in order what was said meanwhile."""
+    client = LoneClient(windows(server), **QUICK).open()
+    first = client.run("client.welcome.client_id")
+    server.stop()
+    client.wait("drain")
+    assert client.wait("close")["code"] == 1001
+    assert client.wait("reconnecting", 3)["why"]["kind"] == "unreachable"
+    for number in range(5):
+        client.run("client.say(it)", f"meanwhile {number}")
+    server.start()
+    client.wait("open", 2)
+    assert hears(client, 5) == [f"meanwhile {number}" for number in range(5)]
+    client.page.wait_for_function(
+        "() => log.filter(([, detail]) => detail?.status === 'accepted').length === 5"
+    )
+    assert client.run("client.welcome.client_id") != first
+    assert client.run("client.state.attempt") > 1
+
+
+def test_a_server_that_is_frozen(server: Server, windows: Windows) -> None:
+    """Its sockets stay open and silent: the line counts as broken, and a new one is open when it goes on."""
+    client = LoneClient(windows(server), **QUICK).open()
+    client.wait("roundtrip")
+    frozen = workers(server)
+    for pid in frozen:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        client.run("client.send({type: 'chat', id: 'lost', data: {content: 'Anybody?'}})")
+        assert client.wait("reconnecting")["why"]["kind"] == "silent"
+        assert client.wait("reconnecting", 2)["why"]["kind"] == "unreachable"
+        assert client.events("delivery")[-1]["code"] == "unconfirmed"
+    finally:
+        for pid in frozen:
+            os.kill(pid, signal.SIGCONT)
+    client.wait("open", 2)
+    client.run("client.say('Back again')")
+    assert hears(client, 1)[-1] == "Back again"
+
+
+def test_a_rolling_restart(server: Server, windows: Windows) -> None:
+    """Each worker's clients are sent away with 1001, come back to its successor, and are in their rooms."""
+    clients = [LoneClient(windows(server), **QUICK).open() for _ in range(3)]
+    for client in clients:
+        client.run("void client.join('tea')")
+    for client in clients:
+        in_its_room(client)
+    old = set(workers(server))
+    assert server.process is not None
+    server.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: not old & set(workers(server)), 30, lambda: f"still there: {workers(server)}")
+    for client in clients:
+        assert client.wait("close")["code"] == 1001
+        in_its_room(client)
+    clients[0].run("client.say('Everybody here?', 'tea')")
+    for client in clients:
+        assert hears(client, 1) == ["Everybody here?"]
+
+
+def test_without_redis_a_message_waits(server: Server, windows: Windows, redis: RedisServer) -> None:
+    """Refused as `unavailable` it is kept, and accepted and heard once, in order, when Redis is back."""
+    client = LoneClient(windows(server), **QUICK).open()
+    redis.kill()
+    for word in ("one", "two", "three"):
+        client.run("client.say(it)", word)
+    assert client.wait("paused")["code"] == "unavailable"
+    assert client.run("client.queued") == 3
+    redis.start()
+    assert hears(client, 3) == ["one", "two", "three"]
+    client.page.wait_for_function("() => client.queued === 0")
+
+
+def test_a_full_room_lets_the_next_one_in(server: Server, windows: Windows) -> None:
+    """Refused with 429 and Retry-After it waits so long at least, and is in when there is a place."""
+    limit_rooms(server, 1)
+    try:
+        first = LoneClient(windows(server), **QUICK).open()
+        second = LoneClient(windows(server), **QUICK)
+        second.run("void client.open()")
+        second.page.wait_for_function("() => log.some(([, detail]) => detail?.why?.code === 'room_full')")
+        state = second.run("client.state")
+        assert (state["why"]["status"], state["mayHurry"]) == (429, False)
+        assert state["retryAt"] - second.run("Date.now()") > 500
+        first.run("client.close()")
+        second.wait("open")
+    finally:
+        limit_rooms(server, 0)
+
+
+def test_signed_out_in_another_tab(server: Server, windows: Windows) -> None:
+    """4501: it gives up; opened again it is a visitor."""
+    window = windows(server).open("/accounts/login/")
+    window.page.get_by_label("Username").fill("grace")
+    window.page.get_by_label("Password").fill("correct-horse")
+    window.page.get_by_role("button", name="Sign in").click()
+    window.page.wait_for_selector("#door:not([hidden])")
+    client = LoneClient(window, **QUICK).open()
+    assert client.run("client.welcome.user.username") == "grace"
+    other = window.context.new_page()
+    other.goto(server.url)
+    other.locator("#door").get_by_role("button", name="Sign out").click()
+    assert client.wait("gave_up")["why"]["status"] == 4501
+    client.run("void client.open()")
+    client.wait("open", 2)
+    assert client.run("client.welcome.user") is None
