@@ -9,13 +9,15 @@ from functools import partial
 from typing import Any
 
 from chat import live, presence
-from chat.realtime import envelope
+from chat.realtime import Receipt, envelope, hooks
 from chat.realtime.census import Place
 from chat.realtime.connection import Connection
 from chat.realtime.errors import Full, LayerUnavailable, Refused
 from chat.realtime.frames import Frame
 from chat.realtime.groups import room_group
+from chat.realtime.hooks import PublishContext
 from chat.realtime.hub import FRAME
+from chat.realtime.questions import publish
 
 # Every connection of the chat: those in rooms and those in none.
 GLOBAL_GROUP = "chat.global"
@@ -29,9 +31,33 @@ def say(connection: Connection, room: str | None, data: dict[str, Any], ref: str
     """Publish a chat message to a room, or to everybody. The sender is told by ``ack`` when the layer has
     accepted it (where it gave an id, ``ref``), or by ``error`` ``unavailable`` when it has not."""
     ident, payload = envelope.encode("chat", data, room=room, sender=connection.id, user=connection.user)
-    group = GLOBAL_GROUP if room is None else room_group(room)
     message = {"type": FRAME, "data": payload}
-    connection.hub.layer.publish(group, message, partial(_said, connection, room, ident, ref))
+    connection.hub.layer.publish(_group(room), message, partial(_said, connection, room, ident, ref))
+
+
+async def say_through_hooks(
+    connection: Connection, room: str | None, data: dict[str, Any], ref: str | None
+) -> None:
+    """``say`` where hooks at BEFORE_PUBLISH or AFTER_PUBLISH are registered. Raises what they raise."""
+
+    async def publish_it(context: PublishContext) -> Receipt:
+        ident, payload = envelope.encode(
+            context.type, context.data, room=room, sender=connection.id, user=connection.user
+        )
+        message = {"type": FRAME, "data": payload}
+        return Receipt(ident, await publish(connection.hub.layer, _group(room), message))
+
+    context = PublishContext(type="chat", data=data, room=room, sender=connection.id)
+    try:
+        receipt = await hooks.around_publish(context, publish_it)
+    except LayerUnavailable as error:
+        _said(connection, room, "", ref, error)
+    else:
+        _said(connection, room, receipt.id, ref, None)
+
+
+def _group(room: str | None) -> str:
+    return GLOBAL_GROUP if room is None else room_group(room)
 
 
 def _said(connection: Connection, room: str | None, ident: str, ref: str | None, outcome: Any) -> None:

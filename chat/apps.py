@@ -12,7 +12,8 @@ class ChatConfig(AppConfig):
     def ready(self) -> None:
         from chat import live
         from chat.credentials import connect_signals
-        from chat.realtime import checks, config  # noqa: F401  (registers them)
+        from chat.realtime import checks, config, hooks  # noqa: F401  (registers them)
 
         config.apply(**live.default_limits())  # until the settings were read
         connect_signals()
+        hooks.discover()

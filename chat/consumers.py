@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from chat import actions, live
 from chat.membership import RoomMember, client_ref, rights
-from chat.realtime import BadRequest, EnvelopeError, Incoming, SignInConsumer, config, envelope, on
+from chat.realtime import BadRequest, EnvelopeError, Incoming, SignInConsumer, config, envelope, hooks, on
 from chat.realtime.consumer import ref_of
 from chat.realtime.frames import Frame
 from chat.realtime.runtime import get_hub
@@ -80,7 +80,10 @@ class ChatConsumer(RoomMember, SignInConsumer):
         if room is None and self.room is not None:
             room = self.room
             self.must_be_in(room)  # it may have left its endpoint's room
-        actions.say(self.connection, room, data, ref)
+        if hooks.publishing:
+            await actions.say_through_hooks(self.connection, room, data, ref)
+        else:
+            actions.say(self.connection, room, data, ref)
         await self.hub.layer.relief()
 
     @on("ping")

@@ -13,9 +13,9 @@ from websockets.exceptions import InvalidStatus
 import chat.realtime
 from chat.realtime.testing.server import environment
 from tests.kit import ChatServer, Client, RedisServer
-from tests.pages import ROOT, blocks, read
+from tests.pages import DOCS, ROOT, blocks, read
 
-PAGE = read("extending.md")
+PAGE = read("extending.md") + read("middleware.md")
 FILE = re.compile(r"# (orders/\w+\.py)\n")
 
 # What the page tells to write into the project's own files, and a path for its second consumer.
@@ -34,8 +34,19 @@ urlpatterns = [path("orders/", include("orders.urls")), *theirs]
     "feed/__init__.py": "",
     "feed/routing.py": """
 from django.urls import path
+from orders.audit import Lunch
+from orders.consumers import OrderConsumer
+from orders.desk import DeskConsumer
 from orders.feed import FeedConsumer
-websocket_urlpatterns = [path("ws/feed", FeedConsumer.as_asgi())]
+
+class LunchConsumer(OrderConsumer):
+    middleware = [Lunch(lambda: 12)]
+
+websocket_urlpatterns = [
+    path("ws/feed", FeedConsumer.as_asgi()),
+    path("ws/desk", DeskConsumer.as_asgi()),
+    path("ws/lunch/<int:order>", LunchConsumer.as_asgi()),
+]
 """,
 }
 
@@ -179,7 +190,47 @@ async def test_the_channels_way(shop, connect):
     assert refused.value.response.status_code == 403
 
 
+async def test_typed_data_replies_and_binary_frames(shop, connect):
+    """The desk: checked objects, values as replies, details of what is wrong, subprotocols, binary frames."""
+    ada = shop.create_user("ada-4")
+    order = order_of(shop, ada.id)
+    desk = await connect(address(shop, "/ws/desk"), subprotocols=["desk.v1", "desk.v2"], welcomed=False)
+    basket = {"lines": [{"sku": "a", "quantity": 2}, {"sku": "b"}]}
+    await desk.send({"type": "basket.sum", "id": 1, "data": basket})
+    await desk.expect(type="reply", id=1, data={"items": 3, "speaks": "desk.v2"})
+    await desk.send({"type": "basket.sum", "id": 2, "data": {"lines": [{"sku": "a", "quantity": 100}]}})
+    error = await desk.expect(type="error", data={"code": "invalid_message", "ref": 2})
+    assert error["data"]["details"] == {"lines[0].quantity": ["Expected `int` <= 99"]}
+    await desk.send({"type": "order.find", "id": "f", "data": {"order": order}})
+    await desk.expect(type="reply", id="f", data={"paid": False, "asked": "f"})
+    await desk.send({"type": "order.find", "id": "g", "data": {"order": 10**6}})
+    error = await desk.expect(type="error", data={"code": "invalid_message", "ref": "g"})
+    assert list(error["data"]["details"]) == ["order"]
+    await desk.send(b"picture")
+    await desk.expect(type="reply", data={"bytes": 7, "kind": "BINARY"})
+
+
+async def test_middleware_and_hooks(shop, connect):
+    """Lunch refuses, then closes; hooks count visits, refuse a note and change what is published."""
+    ada = shop.create_user("ada-5")
+    order = order_of(shop, ada.id)
+    window = await connect(address(shop, f"/ws/orders/{order}"), cookie=ada.cookie, welcomed=False)
+    await window.send({"type": "order.note", "id": "n", "data": {"text": "LOUD"}})
+    await window.expect(type="error", data={"code": "forbidden", "ref": "n"})
+    await window.send({"type": "order.note", "data": {"text": "7 €"}})
+    await window.expect(type="order.noted", data={"text": "7 *"})
+    visits = "from orders.models import Visit\nresult = Visit.objects.filter(order_id=order).count()"
+    assert await shop.adjango(visits, order=order) == 1
+    late = await connect(address(shop, f"/ws/lunch/{order}"), cookie=ada.cookie, welcomed=False)
+    for _ in range(2):
+        await late.send({"type": "order.note", "data": {"text": "soup"}})
+        await late.expect(type="error", data={"code": "busy", "retry_after": 3600})
+    await late.send({"type": "order.note", "data": {"text": "soup"}})
+    assert await late.closed() == (4500, "not at lunch")
+
+
 def test_every_public_name_is_told():
-    """What chat.realtime exports is on the page."""
+    """What chat.realtime exports is on some page."""
+    pages = "".join([page.read_text() for page in DOCS.glob("*.md")])
     for name in chat.realtime.__all__:
-        assert re.search(rf"\b{name}\b", PAGE), name
+        assert re.search(rf"\b{name}\b", pages), name

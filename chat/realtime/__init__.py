@@ -12,7 +12,7 @@ from .auth import Identity
 from .authenticators import Authenticator, JWTAuthenticator, SessionAuthenticator
 from .codes import CloseCode
 from .consumer import RealtimeConsumer
-from .envelope import Incoming
+from .envelope import Incoming, MessageType
 from .errors import (
     BadRequest,
     Disconnect,
@@ -26,7 +26,9 @@ from .errors import (
     Unauthenticated,
     Unavailable,
 )
+from .frames import Frame, FrameType
 from .handlers import on
+from .hooks import Hook, hook
 from .publish import (
     Receipt,
     WorkerReport,
@@ -39,29 +41,45 @@ from .publish import (
     send_to_connection,
     send_to_user,
 )
+from .shipped import (
+    AuthenticationRequired,
+    MessageLogging,
+    MessageMetrics,
+    SchemaValidation,
+    Timing,
+)
 from .signin import SignInConsumer
 from .where import InvalidCondition, predicate
 
 __all__ = [
+    "AuthenticationRequired",
     "Authenticator",
     "BadRequest",
     "CloseCode",
     "Disconnect",
     "EnvelopeError",
     "Forbidden",
+    "Frame",
+    "FrameType",
+    "Hook",
     "Identity",
     "Incoming",
     "InvalidCondition",
     "InvalidToken",
     "JWTAuthenticator",
     "LayerUnavailable",
+    "MessageLogging",
+    "MessageMetrics",
+    "MessageType",
     "NotFound",
     "RealtimeConsumer",
     "RealtimeError",
     "Receipt",
     "Refused",
+    "SchemaValidation",
     "SessionAuthenticator",
     "SignInConsumer",
+    "Timing",
     "Unauthenticated",
     "Unavailable",
     "WorkerReport",
@@ -72,6 +90,7 @@ __all__ = [
     "broadcast_all",
     "broadcast_room",
     "control",
+    "hook",
     "on",
     "predicate",
     "send_to_connection",

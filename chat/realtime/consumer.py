@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from channels.exceptions import DenyConnection
 from msgspec import UNSET
 
-from . import envelope
+from . import envelope, hooks
 from .codes import CloseCode, may_send
 from .connection import State
 from .counters import OTHER, add
@@ -23,6 +23,7 @@ from .errors import EnvelopeError
 from .frames import Frame
 from .groups import room_group
 from .handlers import Handler, binary_handler_of, handlers_of
+from .hooks import Hook, MessageContext
 from .publish import Receipt, abroadcast_room
 
 
@@ -98,6 +99,11 @@ class RealtimeConsumer(DispatchingConsumer):
 
     async def handle(self, message: Incoming) -> Any:
         """Give a checked message to its type's handler; returns what that returned. Raises RealtimeError."""
+        context = None
+        if hooks.handling:
+            context = MessageContext(consumer=self, message=message)
+            await hooks.run(Hook.BEFORE_HANDLE, context, *type(self).__mro__)
+            message = context.message
         handler = self.handlers.get(message.type)
         counters = self.hub.counters
         if handler is None:
@@ -108,10 +114,16 @@ class RealtimeConsumer(DispatchingConsumer):
         try:
             self.check_message(message)
             if handler.plain:
-                return await getattr(self, handler.name)(message)
-            return await self._handle_typed(handler, message)
+                result = await getattr(self, handler.name)(message)
+            else:
+                result = await self._handle_typed(handler, message)
         finally:
             counters.handled(message.type, perf_counter() - began)
+        if context is not None:
+            context.result = result
+            await hooks.run(Hook.AFTER_HANDLE, context, *type(self).__mro__)
+            return context.result
+        return result
 
     async def _handle_typed(self, handler: Handler, message: Incoming) -> Any:
         """Give a message to a handler that declares its data, or is no plain ``async def``."""

@@ -56,6 +56,7 @@ class Counters:
         "handling",
         "messages_in",
         "messages_out",
+        "outcomes",
         "received",
         "refusals",
         "refused",
@@ -69,6 +70,7 @@ class Counters:
         self.bytes_in = self.bytes_out = 0  # of connections that are gone; open ones have their own
         self.received: dict[str, int] = {}  # messages by type: those that a handler was there for
         self.sent: dict[bytes, int] = {}  # messages by type
+        self.outcomes: dict[str, int] = {}  # "type outcome" of messages, where MessageMetrics stands
         self.errors: dict[str, int] = {}  # `error` answers by code
         self.drops: dict[str, int] = {}  # messages that slow clients missed, by policy
         self.refusals: dict[str, int] = {}  # handshakes by code

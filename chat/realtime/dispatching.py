@@ -5,18 +5,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from typing import Any, ClassVar
 
 from channels.exceptions import StopConsumer
 from channels.layers import get_channel_layer
 
-from . import config, envelope
+from . import config, envelope, log
 from .codes import CloseCode
 from .connection import State
 from .counters import add
 from .errors import Disconnect, RealtimeError
-from .events import EventsConsumer, _is_ending
+from .events import EventsConsumer, is_ending
 from .frames import Frame
 from .middleware import chain_of
 from .pieces import Piece
@@ -147,7 +146,7 @@ class DispatchingConsumer(EventsConsumer):
         """A handler ended with an error, or was ended."""
         if overdue:
             self._answer_overdue(text)
-        elif isinstance(error, StopConsumer) or (isinstance(error, asyncio.CancelledError) and _is_ending()):
+        elif isinstance(error, StopConsumer) or (isinstance(error, asyncio.CancelledError) and is_ending()):
             raise error
         elif isinstance(error, Disconnect):
             self.connection.close(error.close_code, error.reason)
@@ -177,13 +176,8 @@ class DispatchingConsumer(EventsConsumer):
         """``error`` as the client may know it."""
         if isinstance(error, RealtimeError):
             return error
-        number = secrets.token_hex(4)
-        logger.error(
-            "error %s in %s, connection %s",
-            number,
-            type(self).__name__,
-            self.connection.id,
-            exc_info=None if isinstance(error, TimeoutError) else error,
+        number = log.failure(
+            logger, "message_failed", error, consumer=type(self).__name__, connection=self.connection
         )
         return RealtimeError(f"Something went wrong on the server (error {number}).", code="internal")
 

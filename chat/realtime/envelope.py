@@ -7,6 +7,7 @@ trust; ``encode`` builds the bytes that every receiver gets.
 from __future__ import annotations
 
 import time
+from enum import StrEnum
 from random import getrandbits
 from typing import Any
 
@@ -18,6 +19,28 @@ from .errors import EnvelopeError
 MAX_DEPTH = 32
 MAX_ID_LENGTH = 128  # characters of a client's own id: it is echoed, never stored
 _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1
+
+
+class MessageType(StrEnum):
+    """The types that the layer and the chat know (docs/protocol.md); a consumer adds its own with ``@on``."""
+
+    ACK = "ack"
+    AUTH = "auth"
+    CHAT = "chat"
+    ERROR = "error"
+    JOIN = "join"
+    LEAVE = "leave"
+    NOTIFICATION = "notification"
+    PING = "ping"
+    PONG = "pong"
+    PRESENCE = "presence"
+    REPLY = "reply"
+    STREAM_CANCEL = "stream.cancel"
+    STREAM_CHUNK = "stream.chunk"
+    STREAM_END = "stream.end"
+    STREAM_ERROR = "stream.error"
+    STREAM_START = "stream.start"
+    SYSTEM = "system"
 
 
 class Incoming(Struct):

@@ -73,7 +73,7 @@ class EventsConsumer(LifecycleConsumer):
                     logger.exception("event %s failed, connection %s", message.get("type"), connection.id)
                 except asyncio.CancelledError:
                     overdue = self._was_overdue()
-                    if not overdue and _is_ending():
+                    if not overdue and is_ending():
                         raise
                     what = "took too long" if overdue else "was cancelled"
                     logger.error("event %s %s, connection %s", message.get("type"), what, connection.id)
@@ -97,7 +97,7 @@ class EventsConsumer(LifecycleConsumer):
         return was
 
 
-def _is_ending() -> bool:
+def is_ending() -> bool:
     """Whether somebody asked this very task to end."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
 from channels.exceptions import AcceptConnection, DenyConnection, StopConsumer
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 
-from . import limits
+from . import hooks, limits, subprotocols
 from .auth import NOBODY, Identity, describe_user
 from .authenticators import Authenticator, JWTAuthenticator, SessionAuthenticator, identify
 from .census import Place, census_of
@@ -18,6 +19,7 @@ from .counters import add
 from .errors import Forbidden, RealtimeError, Refused, Unauthenticated, Unavailable
 from .groups import EVERYONE, user_group
 from .handshake import Handshake
+from .hooks import ConnectionContext, Hook
 from .hub import Hub
 from .layers import CONNECTION
 from .middleware import Chain
@@ -25,6 +27,10 @@ from .refusal import refuse
 from .send_chain import ChainTransport
 from .transports import AsgiTransport
 from .verification import verifier_of
+
+# Close codes of clients that did not mean to leave.
+LOST = frozenset({CloseCode.ABNORMAL, CloseCode.HEARTBEAT_MISSED, CloseCode.SLOW_CONSUMER})
+_CLIENT_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class LifecycleConsumer(AsyncJsonWebsocketConsumer):
@@ -35,18 +41,21 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
     max_message_bytes: ClassVar[int | None] = None  # None: the setting in force
     reads_pieces: ClassVar[bool] = False  # whether larger messages than a frame come by ``receive_piece``
     compression_window: ClassVar[int | None] = None  # see ``Config``; None: the setting in force
+    subprotocols: ClassVar[Sequence[str]] = ()  # the first of them that the client offers is chosen
+    subprotocol_required: ClassVar[bool] = False  # refuse clients that offer none of them
     # Asked in this order; the first that finds credentials decides: a token goes before a session.
     authenticators: ClassVar[Sequence[Authenticator | type[Authenticator]]] = (
         JWTAuthenticator(),
         SessionAuthenticator(),
     )
 
+    subprotocol: str | None = None  # the chosen one
     identity: Identity = NOBODY
     claims: dict[str, Any] | None = None  # of the user's token
     _began = 0.0  # loop time at which the credentials were looked at
 
     chain: Chain
-    _entered = False
+    _entered = _was_open = False
     connection: Connection
     hub: Hub
     counted_in: tuple[str, ...] | None = None  # names of its places, once it was counted
@@ -70,6 +79,10 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
             raise Unavailable("The server is restarting.", code="draining", retry_after=1)
         self._began = self.hub.loop.time()
         self.take_identity(await identify(self))
+        asks = self.scope["type"] == "http"  # and can't offer any
+        offered = self.scope.get("subprotocols") or ()
+        required = self.subprotocol_required and not asks
+        self.subprotocol = subprotocols.choose(self.subprotocols, offered, required)
         if self.requires_user() and not self.user.is_authenticated:
             raise Unauthenticated()
 
@@ -104,6 +117,22 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
             await self._refuse(Refused.of(error))
         if self.connection.state is State.OPEN:
             await self.connected()
+            await self._run_hooks(Hook.CONNECTED)
+            if self.previous is not None:
+                await self._run_hooks(Hook.RETURNED)
+
+    @property
+    def previous(self) -> str | None:
+        """The id that this client had the last time, where it names one (``?previous=``): its own word."""
+        told = self.handshake.query.get("previous")
+        return told if told is not None and _CLIENT_ID.fullmatch(told) else None
+
+    async def _run_hooks(self, point: Hook, code: int | None = None) -> None:
+        if hooks.has(point):
+            await hooks.tell(point, self._context(code), *type(self).__mro__)
+
+    def _context(self, code: int | None = None) -> ConnectionContext:
+        return ConnectionContext(consumer=self, code=code, previous=self.previous)
 
     async def establish(self) -> None:
         """``authorize``, then open the socket: what middleware's ``connect`` is around. Raises RealtimeError.
@@ -120,6 +149,8 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
     async def _establish(self) -> None:
         self._entered = True
         await self.authorize()
+        if hooks.has(Hook.BEFORE_CONNECT):
+            await hooks.run(Hook.BEFORE_CONNECT, self._context(), *type(self).__mro__)
         limits.check_worker(self.hub)
         if self.scope["type"] == "http":
             await census_of(self.hub).check(self.places())
@@ -139,8 +170,10 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
         verifier_of(self.hub).admitted(self.connection, self._began)
         if self.connection.close_code is not None:
             raise Forbidden("Access was withdrawn meanwhile.")
-        await super().accept(subprotocol, headers)
+        self.subprotocol = subprotocols.accepted(subprotocol, self.subprotocol)
+        await super().accept(self.subprotocol, headers)
         self.hub.counters.accepted += 1
+        self._was_open = True
         self.connection.opened()
         self.opened()
 
@@ -230,10 +263,14 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
         raise StopConsumer()
 
     async def _disconnected(self, code: int) -> None:
+        if self._was_open and code in LOST:
+            await self._run_hooks(Hook.LOST, code)
         if self.chain.disconnect is None:
             await self.disconnect(code)
         else:
             await self.chain.disconnect(self, code, self.disconnect)
+        if self._was_open:
+            await self._run_hooks(Hook.DISCONNECTED, code)
 
     def _forget(self, code: int) -> None:
         if self.connection is not None and self.connection.state is not State.CLOSED:

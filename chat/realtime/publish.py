@@ -12,10 +12,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from . import config
+from . import config, hooks
 from .envelope import encode
 from .errors import LayerUnavailable
 from .groups import EVERYONE, room_group, user_group
+from .hooks import PublishContext
 from .hub import CONTROL, FRAME
 from .layers import WORKER, WORKER_ID, get_layer
 from .questions import publish, publish_and_gather
@@ -86,7 +87,8 @@ async def abroadcast_all(type: str, data: Any, **options: Any) -> Receipt:
 
 async def asend_to_user(user_id: Any, type: str, data: Any, **options: Any) -> Receipt:
     """Send to every connection of a signed-in user (a user, or an id). Otherwise as ``abroadcast_room``."""
-    return await _send({"group": user_group(_user_id(user_id))}, type, data, **options)
+    ident = _user_id(user_id)
+    return await _send({"group": user_group(ident)}, type, data, user_id=ident, **options)
 
 
 async def asend_to_connection(connection_id: str, type: str, data: Any, **options: Any) -> Receipt:
@@ -115,6 +117,19 @@ def send_to_connection(connection_id: str, type: str, data: Any, **options: Any)
 
 
 async def _send(
+    target: dict[str, str], type: str, data: Any, *, user_id: Any = None, **options: Any
+) -> Receipt:
+    """``_publish``, through the hooks where there are any."""
+    if not hooks.publishing:
+        return await _publish(target, type, data, **options)
+    context = PublishContext(type=type, data=data, user_id=user_id, connection_id=target.get("connection"))
+    context.room, context.sender = options.get("room"), options.get("sender")
+    return await hooks.around_publish(
+        context, lambda changed: _publish(target, changed.type, changed.data, **options)
+    )
+
+
+async def _publish(
     target: dict[str, str],
     type: str,
     data: Any,

@@ -121,7 +121,9 @@ def _details(text: str, field: str = "") -> Details:
     name = field + path.removeprefix("$")
     if missing is not None:
         name, words = f"{name}.{missing[1]}", "This field is required."
-    return {name.lstrip(".")[:MAX_NAME] or "data": [words]}
+    if not name or name.startswith("["):
+        name = f"data{name}"
+    return {name.lstrip(".")[:MAX_NAME]: [words]}
 
 
 def _flatten(errors: Any, name: str) -> Iterator[tuple[str, str]]:

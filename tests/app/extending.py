@@ -7,12 +7,17 @@ import msgspec
 from rest_framework import serializers
 
 from chat.realtime import (
+    AuthenticationRequired,
     CloseCode,
     Disconnect,
     Incoming,
+    MessageLogging,
+    MessageMetrics,
     RealtimeConsumer,
     RealtimeError,
     Refused,
+    SchemaValidation,
+    Timing,
     on,
 )
 from chat.realtime.connection import State
@@ -259,3 +264,68 @@ class Serial(Parallel):
     """The same, one after another."""
 
     concurrency = 1
+
+
+class HookedBase(RealtimeConsumer):
+    """Hooks are registered for this class, and so for those derived from it (`tests/app/hooks.py`)."""
+
+    auth = "none"
+
+
+class Hooked(HookedBase):
+    subprotocols = ["v2", "v1"]
+
+    async def connected(self) -> None:
+        await self.reply("ready", {"id": self.connection.id, "subprotocol": self.subprotocol})
+
+    @on("echo")
+    async def echo(self, message: Incoming) -> Any:
+        return message.data
+
+
+class Strict(RealtimeConsumer):
+    auth = "none"
+    subprotocols = ["strict.v1"]
+    subprotocol_required = True
+
+
+class Reports(RealtimeConsumer):
+    """Hears what the hooks report."""
+
+    auth = "none"
+
+    async def connected(self) -> None:
+        await self.join(f"reports/{self.url['topic']}")
+        await self.reply("ready", None)
+
+
+class Shipped(RealtimeConsumer):
+    """The middleware that comes with the layer."""
+
+    middleware = [
+        MessageLogging(),
+        MessageMetrics(),
+        Timing(slow=0.05),
+        AuthenticationRequired("secret"),
+        SchemaValidation({"numbers": list[int]}),
+    ]
+
+    @on("numbers")
+    async def numbers(self, message: Incoming) -> int:
+        return sum(message.data)
+
+    @on("secret")
+    async def secret(self, message: Incoming) -> str:
+        return "for users"
+
+    @on("slow")
+    async def slow(self, message: Incoming) -> None:
+        await asyncio.sleep(0.06)
+
+    @on("handled")
+    async def handled(self, message: Incoming) -> Any:
+        return dict(self.hub.counters.outcomes)
+
+
+class MembersArea(RealtimeConsumer):
+    middleware = [AuthenticationRequired]
