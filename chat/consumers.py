@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from chat import actions, live
+from chat import actions, live, passwords
 from chat.membership import RoomMember, client_ref, rights
 from chat.realtime import BadRequest, EnvelopeError, Incoming, SignInConsumer, config, envelope, hooks, on
 from chat.realtime.consumer import ref_of
@@ -32,10 +32,15 @@ class ChatConsumer(RoomMember, SignInConsumer):
         return live.auth_required()
 
     async def authorize(self) -> None:
+        if "password" in self.handshake.query:
+            raise BadRequest(
+                "A password has no place in an address, which is logged and kept: send it in the header "
+                "X-Room-Password, or in a join message."
+            )
         self.name = display_name(self.handshake.query.get("name"))
         if self.room is not None:
             self._asked = rights()
-            await self.may_enter(self.room)
+            await self.may_enter(self.room, passwords.given(self.scope.get("headers") or []))
 
     def initial_groups(self) -> list[str]:
         return [*super().initial_groups(), actions.GLOBAL_GROUP]

@@ -162,7 +162,7 @@ class _Watch:
         found = await rooms.rules_of({room for _, room in members})
         for consumer, room in members:
             rule = found.get(room)
-            if rule is not None and not rule.admits(consumer.user):
+            if rule is not None and not consumer.fits(room, rule):
                 consumer.withdraw(room)
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from chat import actions, authorizer, live, presence, rooms
+from chat import actions, authorizer, live, passwords, presence, rooms
 from chat.realtime import (
     CloseCode,
     EnvelopeError,
+    Forbidden,
     Incoming,
     LayerUnavailable,
     RealtimeConsumer,
@@ -40,19 +41,34 @@ class RoomMember(RealtimeConsumer):
     claims: dict[str, Any] | None = None
     members = 0  # in it on all workers, when this connection came
     _gone: Sequence[str] = ()  # the rooms that it was in at its end
+    _keys: dict[str, str] | None = None  # room → the hash of the password with which it came in
 
     # --- coming -----------------------------------------------------------------------------------
 
-    async def may_enter(self, room: str) -> None:
-        """Raise NotFound(``invalid_room``), Forbidden, Unavailable, or what an app's authorizer raises."""
+    async def may_enter(self, room: str, password: Any = None) -> None:
+        """Raise NotFound(``invalid_room``), Forbidden, Refused(``rate_limited``), Unavailable, or what an
+        app's authorizer raises. ``password`` is what the client gave; None: nothing."""
         rooms.check_name(room, live.policy().room_pattern)
+        rule = await rooms.check_access(room, self.user)
+        if not self._has_key(room, rule):
+            await passwords.check(self.hub, room, rule.password, password, self.handshake.address)
+            self._keys = {**(self._keys or {}), room: rule.password}
         await self.may_stay(room)
 
     async def may_stay(self, room: str) -> None:
         """Raise Forbidden, Unavailable, or what an app's authorizer raises."""
-        await rooms.check_access(room, self.user)
+        rule = await rooms.check_access(room, self.user)
+        if not self._has_key(room, rule):
+            raise Forbidden("The room has another password now.", code="password_required")
         if authorizer.is_there():
             await authorizer.check(room, self.user, self.claims, self._visitor())
+
+    def fits(self, room: str, rule: rooms.Rule) -> bool:
+        """Whether a room's row lets it stay."""
+        return rule.admits(self.user) and self._has_key(room, rule)
+
+    def _has_key(self, room: str, rule: rooms.Rule) -> bool:
+        return not rule.password or (self._keys or {}).get(room) == rule.password
 
     def _visitor(self) -> authorizer.Visitor:
         ident = None if self.connection is None else self.connection.id
@@ -149,6 +165,9 @@ class RoomMember(RealtimeConsumer):
         self._end(room)
 
     def _end(self, room: str, *, announced: bool = True) -> None:
+        """What began with `may_enter`, or with `enter`, is over."""
+        if self._keys is not None:
+            self._keys.pop(room, None)
         if self.connection.in_room(room):
             self.connection.discard_room(room)
             actions.leave(self.connection, room, announced=announced)
@@ -178,7 +197,7 @@ class RoomMember(RealtimeConsumer):
         came = 0
         if not self.connection.in_room(room):
             try:
-                came = await self._enter_by_wish(room)
+                came = await self._enter_by_wish(room, options.get("password"))
             except Refused as refusal:  # what a handshake would be refused with
                 raise EnvelopeError(
                     refusal.message, code=refusal.code, retry_after=refusal.retry_after
@@ -189,24 +208,23 @@ class RoomMember(RealtimeConsumer):
         if options.get("members") is True:
             await self.send_members(room)
 
-    async def _enter_by_wish(self, room: str) -> int:
+    async def _enter_by_wish(self, room: str, password: Any) -> int:
         """Returns the room's members. Raises Refused, EnvelopeError(``too_many_rooms``), LayerUnavailable."""
         most = config.current().max_rooms
         if most and len(self.connection.all_rooms()) >= most:
             raise EnvelopeError(f"One connection may be in {most} rooms.", code="too_many_rooms")
         members = 0
-        while True:
-            asked = rights()
-            try:
-                await self.may_enter(room)
-            except BaseException:
-                if members:
-                    self._end(room, announced=False)
-                raise
-            if not members:
-                members = await self.enter(room)
-            if asked == rights():  # else the newcomer was missed when all who are inside were looked at
-                return members
+        try:
+            while True:
+                asked = rights()
+                await self.may_enter(room, password)
+                if not members:
+                    members = await self.enter(room)
+                if asked == rights():  # else the newcomer was missed when all who are inside were looked at
+                    return members
+        except BaseException:
+            self._end(room, announced=False)
+            raise
 
     @on("leave")
     async def leave_room(self, message: Incoming) -> None:

@@ -32,6 +32,7 @@ class Rule:
 
     access: str = Access.EVERYONE
     closed: bool = False
+    password: str = ""  # its hash, where it has one
     members: frozenset[Any] = frozenset()  # user ids, where it is for members only
 
     def admits(self, user: Any) -> bool:
@@ -56,11 +57,13 @@ def check_name(name: str, pattern: re.Pattern[str] | None) -> None:
         raise NotFound("There is no room of this name.", code="invalid_room")
 
 
-async def check_access(name: str, user: Any) -> None:
-    """Raise Forbidden, or Unavailable when the database can't tell in time."""
+async def check_access(name: str, user: Any) -> Rule:
+    """The room's rule, which admits the user. Raises Forbidden, or Unavailable when the database can't tell
+    in time."""
     rule = await rule_of(name)
     if not rule.admits(user):
         raise Forbidden("This room is closed." if rule.closed else "You may not join this room.")
+    return rule
 
 
 async def rule_of(name: str) -> Rule:
@@ -101,7 +104,10 @@ def _read(found: QuerySet[Room]) -> dict[str, Rule]:
     through = Room.members.through.objects.filter(room__in=found.filter(access=Access.MEMBERS))
     for room_id, user_id in through.values_list("room_id", "user_id"):
         members.setdefault(room_id, set()).add(user_id)
-    return {room.name: Rule(room.access, room.closed, frozenset(members.get(room.pk, ()))) for room in found}
+    return {
+        room.name: Rule(room.access, room.closed, room.password, frozenset(members.get(room.pk, ())))
+        for room in found
+    }
 
 
 def replace(rules: dict[str, Rule] | None) -> None:

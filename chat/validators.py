@@ -11,6 +11,7 @@ from django.core.validators import RegexValidator
 
 ROOM_NAME_LENGTH = 128  # characters
 ROOM_PATTERN_LENGTH = 200  # characters
+PASSWORD_LENGTH = 128  # characters of a room's password
 
 # Steps that matching one room name may take at worst; 1,000,000 are about 10 ms of a worker's event loop.
 MATCH_STEPS = 1_000_000

@@ -85,7 +85,7 @@ def test_error_codes():
     told = {said for cell in table(PAGE, "code of an `error`").column() for said in code(cell)}
     made = {said for _, said in raised(errors.EnvelopeError) | raised(errors.LayerUnavailable)}
     # A `join` is refused as a handshake for that room would be.
-    of_a_join = {"forbidden", "invalid_room", "room_full"}
+    of_a_join = {"forbidden", "invalid_room", "password_required", "rate_limited", "room_full"}
     assert of_a_join <= {said for _, said in raised(errors.Refused)}
     assert told == made | of_a_join | {errors.RealtimeError.code}  # the last is a handler's bug
 

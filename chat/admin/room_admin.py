@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
@@ -14,17 +15,50 @@ from django.utils.http import urlencode
 from chat.admin.history import HistoryAdmin
 from chat.management.output import count
 from chat.models import Room
+from chat.validators import PASSWORD_LENGTH
+
+
+class RoomForm(forms.ModelForm):
+    """A room, and a password to set or clear: it is written, never shown."""
+
+    new_password = forms.CharField(
+        required=False,
+        strip=False,
+        max_length=PASSWORD_LENGTH,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        help_text=f"Up to {PASSWORD_LENGTH} characters; empty: as it is. Who came in with another one, or "
+        "with none, is put out.",
+    )
+    clear_password = forms.BooleanField(required=False, label="no password", help_text="Ask for none.")
+
+    class Meta:
+        model = Room
+        fields = "__all__"  # noqa: DJ007 (the admin names them)
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned: dict[str, Any] = super().clean() or {}
+        if cleaned.get("new_password") and cleaned.get("clear_password"):
+            self.add_error("clear_password", "Either set a password, or ask for none.")
+        return cleaned
+
+    def save(self, commit: bool = True) -> Any:
+        if self.cleaned_data.get("new_password"):
+            self.instance.set_password(self.cleaned_data["new_password"])
+        elif self.cleaned_data.get("clear_password"):
+            self.instance.set_password(None)
+        return super().save(commit)
 
 
 @admin.register(Room)
 class RoomAdmin(HistoryAdmin):
-    list_display = ("name", "title", "access", "members_count", "closed", "updated_at", "live")
+    form = RoomForm
+    list_display = ("name", "title", "access", "asks", "members_count", "closed", "updated_at", "live")
     list_filter = ("access", "closed")
     search_fields = ("name", "title")
     ordering = ("name",)
     list_per_page = 50
     autocomplete_fields = ("members",)
-    readonly_fields = ("updated_at",)
+    readonly_fields = ("updated_at", "asks")
     actions = ("close_rooms", "open_rooms")
     fieldsets = (
         (
@@ -36,6 +70,7 @@ class RoomAdmin(HistoryAdmin):
             },
         ),
         ("Who may join", {"fields": ("access", "members", "closed")}),
+        ("Password", {"fields": ("asks", "new_password", "clear_password")}),
         (None, {"fields": ("updated_at",)}),
     )
 
@@ -51,6 +86,10 @@ class RoomAdmin(HistoryAdmin):
     @admin.display(description="members", ordering="_members")
     def members_count(self, room: Any) -> int:
         return int(room._members)
+
+    @admin.display(description="asks for a password", boolean=True)
+    def asks(self, room: Room) -> bool:
+        return bool(room.password)
 
     @admin.display(description="connected now")
     def live(self, room: Room) -> str:

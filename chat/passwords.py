@@ -1,0 +1,176 @@
+"""Room passwords: checked off the loop, one at a time a worker, and guesses counted.
+
+A password hash is made to be slow (0.1 to 0.5 s of a processor). So a worker has one thread for them and a
+short queue, apart from the database's threads: a flood of guesses holds up neither handshakes without a
+password nor messages. What was right once is remembered, by a digest that is good in this process only: a
+whole room that reconnects costs one hash. Guesses are counted per address and room, on all workers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
+from ipaddress import IPv6Address, ip_address
+from typing import Any
+from urllib.parse import unquote
+
+from django.contrib.auth.hashers import check_password
+
+from chat.realtime import Forbidden, LayerUnavailable, Refused, Unavailable
+from chat.realtime.hub import Hub
+from chat.realtime.layers import LoopLayer
+from chat.realtime.redis_link import settle
+from chat.validators import PASSWORD_LENGTH
+
+HEADER = b"x-room-password"
+MAX_WAITING = 8  # hashes that wait for the thread: 4 s of the 15 that a handshake may take
+MAX_KNOWN = 10_000  # right passwords that are remembered
+GUESSES = 5  # wrong ones of one address for one room ...
+WINDOW = 60.0  # ... in so many seconds, from the first
+MAX_GUESSERS = 10_000  # addresses and rooms, without Redis
+
+_thread = ThreadPoolExecutor(1, thread_name_prefix="chat.passwords")
+_secret = secrets.token_bytes(32)
+_known: OrderedDict[bytes, None] = OrderedDict()
+_attempts: dict[Any, asyncio.Task[None]] = {}
+_hashes: dict[Any, asyncio.Task[bool]] = {}
+_guesses: OrderedDict[str, list[float]] = OrderedDict()  # [when the window ends, guesses]; without Redis
+
+# KEYS: an address's guesses for a room. ARGV: most of them, window in ms.
+# Returns 0, or in how many ms the next one is taken.
+_RESERVE = """
+local count = redis.call('INCR', KEYS[1])
+local left = redis.call('PTTL', KEYS[1])
+if left < 0 then redis.call('PEXPIRE', KEYS[1], ARGV[2]); left = tonumber(ARGV[2]) end
+if count > tonumber(ARGV[1]) then redis.call('DECR', KEYS[1]); return left end
+return 0
+"""
+_RELEASE = "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('DECR', KEYS[1]) end return 0"
+
+
+def given(headers: list[tuple[bytes, bytes]]) -> str | None:
+    """The password in a handshake's ``X-Room-Password``: percent-encoded, since servers and proxies do not
+    agree about headers beyond ASCII (autobahn takes the byte 0x85 for the end of a line)."""
+    for name, value in headers:
+        if name == HEADER:
+            return unquote(value.decode("utf-8", "replace"))
+    return None
+
+
+async def check(hub: Hub, room: str, encoded: str, password: Any, address: str | None) -> None:
+    """Compare what a client gave with a room's hash. Raises Forbidden(``password_required``) where it gave
+    nothing, Forbidden, Refused(``rate_limited``), Unavailable, LayerUnavailable."""
+    if password is None:
+        raise Forbidden("This room has a password.", code="password_required")
+    if type(password) is not str or not 0 < len(password) <= PASSWORD_LENGTH:
+        raise _wrong()
+    digest = blake2b(
+        f"{encoded}\0{password}".encode("utf-8", "replace"), key=_secret, digest_size=16
+    ).digest()
+    if digest in _known:
+        _known.move_to_end(digest)
+        return
+    guesser = _guesser(room, address)
+    await _once(_attempts, (hub, digest, guesser), lambda: _attempt(hub, digest, guesser, encoded, password))
+
+
+async def _attempt(hub: Hub, digest: bytes, guesser: str, encoded: str, password: str) -> None:
+    """Take one of the guesses that are left, and give it back if it was none."""
+    wait = await _reserve(hub, guesser)
+    if wait > 0:
+        words = "Too many wrong passwords. Try again later."
+        raise Refused(words, code="rate_limited", status=429, retry_after=wait)
+    try:
+        right = await _once(_hashes, (hub, digest), lambda: _hash(encoded, password))
+    except Unavailable:
+        _release(hub, guesser)
+        raise
+    if not right:
+        raise _wrong()
+    _release(hub, guesser)
+    _known[digest] = None
+    while len(_known) > MAX_KNOWN:
+        _known.popitem(last=False)
+
+
+async def _hash(encoded: str, password: str) -> bool:
+    if len(_hashes) > MAX_WAITING:
+        raise Unavailable("Too many passwords are being checked. Try again.", retry_after=2)
+    return await asyncio.get_running_loop().run_in_executor(_thread, check_password, password, encoded)
+
+
+def _wrong() -> Forbidden:
+    return Forbidden("The password is wrong.")
+
+
+async def _once(
+    under_way: dict[Any, asyncio.Task[Any]], key: Any, begin: Callable[[], Coroutine[Any, Any, Any]]
+) -> Any:
+    """What ``begin`` does, once for all who ask while it is under way; none of them can end it for others."""
+    task = under_way.get(key)
+    if task is None:
+        task = under_way[key] = asyncio.get_running_loop().create_task(begin())
+
+        def done(task: asyncio.Task[Any]) -> None:
+            under_way.pop(key, None)
+            if not task.cancelled():
+                task.exception()  # all who asked may have gone: then it is nobody's
+
+        task.add_done_callback(done)
+    return await asyncio.shield(task)
+
+
+# --- guesses ----------------------------------------------------------------------------------------------
+
+
+def _guesser(room: str, address: str | None) -> str:
+    """Who guesses at what, as a name that can stand in a key; an IPv6 network of 64 bits is one address."""
+    try:
+        parsed = ip_address(address or "")
+    except ValueError:
+        network = address or ""
+    else:
+        network = str(int(parsed) >> 64) if isinstance(parsed, IPv6Address) else str(parsed)
+    return blake2b(f"{network}\0{room}".encode("utf-8", "replace"), digest_size=16).hexdigest()
+
+
+async def _reserve(hub: Hub, guesser: str) -> float:
+    """Count a guess. Returns 0, or in how many seconds the next one is taken; raises LayerUnavailable."""
+    layer = hub.layer
+    if not isinstance(layer, LoopLayer):
+        return _reserve_here(guesser, hub.loop.time())
+    answer: asyncio.Future[int] = hub.loop.create_future()
+    key = f"{layer.prefix}:guesses:{guesser}"
+    layer.link_of(guesser).command(
+        "EVAL", _RESERVE, 1, key, GUESSES, int(WINDOW * 1000), done=lambda result: settle(answer, result)
+    )
+    try:
+        return await answer / 1000
+    except (OSError, TimeoutError) as error:
+        raise LayerUnavailable() from error
+
+
+def _release(hub: Hub, guesser: str) -> None:
+    layer = hub.layer
+    if isinstance(layer, LoopLayer):
+        layer.link_of(guesser).command("EVAL", _RELEASE, 1, f"{layer.prefix}:guesses:{guesser}")
+    elif guesser in _guesses:
+        _guesses[guesser][1] -= 1
+
+
+def _reserve_here(guesser: str, now: float) -> float:
+    """The same with one process: the oldest windows go first where there are too many."""
+    found = _guesses.get(guesser)
+    if found is None or found[0] <= now:
+        _guesses.pop(guesser, None)
+        found = _guesses[guesser] = [now + WINDOW, 0]
+        while len(_guesses) > MAX_GUESSERS:
+            _guesses.popitem(last=False)
+    if found[1] >= GUESSES:
+        return found[0] - now
+    found[1] += 1
+    return 0
