@@ -84,12 +84,10 @@ async def _attempt(hub: Hub, digest: bytes, guesser: str, encoded: str, password
     if wait > 0:
         words = "Too many wrong passwords. Try again later."
         raise Refused(words, code="rate_limited", status=429, retry_after=wait)
-    try:
-        right = await _once(_hashes, (hub, digest), lambda: _hash(encoded, password))
-    except Unavailable:
+    if (hub, digest) not in _hashes and len(_hashes) > MAX_WAITING:
         _release(hub, guesser)
-        raise
-    if not right:
+        raise Unavailable("Too many passwords are being checked. Try again.", retry_after=2)
+    if not await _once(_hashes, (hub, digest), lambda: _hash(encoded, password)):
         raise _wrong()
     _release(hub, guesser)
     _known[digest] = None
@@ -98,8 +96,6 @@ async def _attempt(hub: Hub, digest: bytes, guesser: str, encoded: str, password
 
 
 async def _hash(encoded: str, password: str) -> bool:
-    if len(_hashes) > MAX_WAITING:
-        raise Unavailable("Too many passwords are being checked. Try again.", retry_after=2)
     return await asyncio.get_running_loop().run_in_executor(_thread, check_password, password, encoded)
 
 
