@@ -33,7 +33,7 @@ def announce(connection: Connection, room: str, status: str, members: int) -> No
         return
     member = {
         "id": connection.id,
-        "name": (connection.metadata or {}).get("name"),
+        "name": connection.get("name"),
         "user": connection.user,
     }
     connection.hub.layer.publish(

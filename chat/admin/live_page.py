@@ -10,7 +10,7 @@ from typing import Any, Self
 from django.core.paginator import Page, Paginator
 from django.http import QueryDict
 
-from chat.management.output import duration, number, size
+from chat.management.output import duration, milliseconds, number, size
 from chat.operator import Workers
 from chat.realtime.errors import LayerUnavailable
 from chat.realtime.layers import get_layer
@@ -219,6 +219,7 @@ def _row(connection: Connection, now: datetime) -> dict[str, Any]:
         "connected_at": connected,
         "connected": duration((now - connected).total_seconds()),
         "idle": duration((now - active).total_seconds()),
+        "rtt": None if connection["rtt"] is None else milliseconds(connection["rtt"]),
         "queue": number(connection["queue_depth"]),
         "waiting": connection["queue_depth"] > 0,
         "in": number(connection["messages_in"]),

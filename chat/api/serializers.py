@@ -86,10 +86,11 @@ class ReasonField(TextField):
 
 
 class CloseSerializer(StrictSerializer):
-    """`{"room" | "user" | "connection" | "all": true, "reason"?}`: exactly one of the four."""
+    """`{"room" | "user" | "username" | "connection" | "all": true, "reason"?}`: exactly one of the five."""
 
     room = RoomField(required=False)
     user = TextField(required=False, max_length=MAX_USER)
+    username = TextField(required=False, max_length=MAX_USER)
     connection = TextField(required=False, max_length=MAX_CONNECTION_ID)
     all = serializers.BooleanField(required=False)
     reason = ReasonField()
@@ -106,10 +107,11 @@ class LimitSerializer(serializers.Serializer[Any]):
 
 
 class ConnectionsQuerySerializer(LimitSerializer):
-    """`?room=&user=&limit=`"""
+    """`?room=&user=&username=&limit=`"""
 
     room = RoomField(required=False)
     user = TextField(required=False, max_length=MAX_USER)
+    username = TextField(required=False, max_length=MAX_USER)
 
 
 class DeleteQuerySerializer(serializers.Serializer[Any]):

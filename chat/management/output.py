@@ -83,6 +83,11 @@ def duration(seconds: float) -> str:
     return f"{whole // 86_400}d {whole % 86_400 // 3600}h"
 
 
+def milliseconds(seconds: float | None) -> str:
+    """`12 ms`; a dash where nothing was measured."""
+    return NOTHING if seconds is None else f"{seconds * 1000:,.0f} ms"
+
+
 def since(moment: str, now: datetime | None = None) -> str:
     """How long ago an ISO 8601 moment was."""
     return duration(((now or datetime.now(UTC)) - datetime.fromisoformat(moment)).total_seconds())

@@ -5,10 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
+
 Body = dict[str, Any]
 
 MAX_LISTED = 1000  # connections, rooms or members that one call lists
-TARGETS = ("room", "user", "connection", "all")
+TARGETS = ("room", "user", "username", "connection", "all")
 
 
 class Unreachable(Exception):
@@ -28,9 +31,14 @@ class Operator(ABC):
 
     @abstractmethod
     def connections(
-        self, *, room: str | None = None, user: str | None = None, limit: int = MAX_LISTED
+        self,
+        *,
+        room: str | None = None,
+        user: str | None = None,
+        username: str | None = None,
+        limit: int = MAX_LISTED,
     ) -> Body:
-        """`{"connections": [...], "total", "workers"}`, the oldest first; `user` is a name or an id."""
+        """`{"connections": [...], "total", "workers"}`, the oldest first; `user`: see `user_filter`."""
 
     @abstractmethod
     def close(self, target: Body, reason: str = "") -> Body:
@@ -40,6 +48,16 @@ class Operator(ABC):
     @abstractmethod
     def broadcast(self, room: str | None, kind: str, data: Body) -> Body:
         """Send `data` with a type to a room or to everybody: `{"id", "workers"}`, its id and who took it."""
+
+
+def user_filter(text: str) -> Body:
+    """Whom an operator means by a text: the user with that id, where it can be an id, else the user of that
+    name. So "5" is never somebody who calls themself 5; `username` names that one."""
+    key = get_user_model()._meta.pk
+    try:
+        return {"user_id": str(key.to_python(text))}
+    except (ValidationError, ValueError, TypeError):
+        return {"username": text}
 
 
 def check_target(target: Body) -> None:

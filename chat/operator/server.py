@@ -36,9 +36,14 @@ class Server(Operator):
         return self._call("GET", "rooms", {"limit": limit})
 
     def connections(
-        self, *, room: str | None = None, user: str | None = None, limit: int = MAX_LISTED
+        self,
+        *,
+        room: str | None = None,
+        user: str | None = None,
+        username: str | None = None,
+        limit: int = MAX_LISTED,
     ) -> Body:
-        query = {"limit": limit, "room": room, "user": user}
+        query = {"limit": limit, "room": room, "user": user, "username": username}
         return self._call("GET", "connections", {key: value for key, value in query.items() if value})
 
     def close(self, target: Body, reason: str = "") -> Body:

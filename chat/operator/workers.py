@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from chat.operator.calls import MAX_LISTED, Body, Operator, check_target
+from chat.operator.calls import MAX_LISTED, Body, Operator, check_target, user_filter
 from chat.realtime.codes import CloseCode
 from chat.realtime.control import ask, ask_sync
 from chat.realtime.errors import LayerUnavailable
@@ -36,17 +36,18 @@ class Workers(Operator):
 
     def is_in(self, room: str, user_id: Any) -> bool:
         """Whether a connection of this user is in the room now."""
-        # `user` matches names too, and somebody's name may be another's id: the ids are compared here.
-        for answer in ask_sync("connections", {"room": room, "user": str(user_id), "limit": MAX_LISTED}):
-            for connection in answer["connections"]:
-                if connection["user"] and str(connection["user"]["id"]) == str(user_id):
-                    return True
-        return False
+        asked = {"room": room, "user_id": str(user_id), "limit": 1}
+        return any(answer["total"] for answer in ask_sync("connections", asked))
 
     def connections(
-        self, *, room: str | None = None, user: str | None = None, limit: int = MAX_LISTED
+        self,
+        *,
+        room: str | None = None,
+        user: str | None = None,
+        username: str | None = None,
+        limit: int = MAX_LISTED,
     ) -> Body:
-        found = _connections(ask_sync("connections", _filters(room, user, limit)))
+        found = _connections(ask_sync("connections", _filters(room, user, limit, username)))
         return found | {"connections": found["connections"][:limit]}
 
     def find(self, connections: list[str]) -> list[Body]:
@@ -117,8 +118,8 @@ def _rooms(answers: list[Body], limit: int) -> Body:
     }
 
 
-def _filters(room: str | None, user: str | None, limit: int) -> Body:
-    given = {"room": room, "user": user, "limit": limit}
+def _filters(room: str | None, user: str | None, limit: int, username: str | None = None) -> Body:
+    given = {"room": room, "username": username, "limit": limit, **(user_filter(user) if user else {})}
     return {key: value for key, value in given.items() if value}
 
 
@@ -133,6 +134,8 @@ def _connections(answers: list[Body]) -> Body:
 
 
 def _closing(target: Body, reason: str) -> Body:
+    if "user" in target:
+        target = user_filter(target["user"])
     return {**target, "code": int(CloseCode.CLOSED_BY_ADMINISTRATOR), "reason": reason}
 
 

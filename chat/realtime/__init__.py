@@ -29,6 +29,7 @@ from .errors import (
 from .frames import Frame, FrameType
 from .handlers import on
 from .hooks import Hook, hook
+from .metadata import InvalidMetadata
 from .publish import (
     Receipt,
     WorkerReport,
@@ -41,6 +42,18 @@ from .publish import (
     send_to_connection,
     send_to_user,
 )
+from .roster import (
+    Closed,
+    Found,
+    aclose_all_connections,
+    aconnection_count,
+    afind_connections,
+    aset_metadata,
+    close_all_connections,
+    connection_count,
+    find_connections,
+    set_metadata,
+)
 from .shipped import (
     AuthenticationRequired,
     MessageLogging,
@@ -49,6 +62,7 @@ from .shipped import (
     Timing,
 )
 from .signin import SignInConsumer
+from .state import IllegalMove
 from .where import InvalidCondition, predicate
 
 __all__ = [
@@ -56,15 +70,19 @@ __all__ = [
     "Authenticator",
     "BadRequest",
     "CloseCode",
+    "Closed",
     "Disconnect",
     "EnvelopeError",
     "Forbidden",
+    "Found",
     "Frame",
     "FrameType",
     "Hook",
     "Identity",
+    "IllegalMove",
     "Incoming",
     "InvalidCondition",
+    "InvalidMetadata",
     "InvalidToken",
     "JWTAuthenticator",
     "LayerUnavailable",
@@ -85,14 +103,22 @@ __all__ = [
     "WorkerReport",
     "abroadcast_all",
     "abroadcast_room",
+    "aclose_all_connections",
+    "aconnection_count",
+    "afind_connections",
     "asend_to_connection",
     "asend_to_user",
+    "aset_metadata",
     "broadcast_all",
     "broadcast_room",
+    "close_all_connections",
+    "connection_count",
     "control",
+    "find_connections",
     "hook",
     "on",
     "predicate",
     "send_to_connection",
     "send_to_user",
+    "set_metadata",
 ]

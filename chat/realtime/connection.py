@@ -10,25 +10,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from enum import IntEnum
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from . import config
 from .codes import REASONS, CloseCode
 from .counters import add, close_label
 from .frames import Frame
+from .metadata import NOTHING, checked
+from .state import State, moved
+
+__all__ = ["Connection", "State", "Transport"]
 
 # After this long without any byte taken, a close frame behind a full buffer is given up. Seconds.
 CLOSE_TIMEOUT = 1.0
-
-
-class State(IntEnum):
-    CONNECTING = 0
-    OPEN = 1
-    CLOSING = 2
-    CLOSED = 3
 
 
 class Transport(Protocol):
@@ -49,6 +46,7 @@ class Connection:
 
     __slots__ = (
         "_backlog",
+        "_metadata",
         "_waiters",
         "address",
         "busy_since",
@@ -67,7 +65,6 @@ class Connection:
         "last_activity",
         "messages_in",
         "messages_out",
-        "metadata",
         "room",
         "rooms",
         "send_bytes",
@@ -97,7 +94,7 @@ class Connection:
         self.room: str | None = None  # its endpoint's own, while it is in there
         self.rooms: dict[str, None] | None = None  # those that it joined besides; most join none
         self.groups: list[str] = []  # kept by the hub
-        self.metadata: dict[str, Any] | None = None  # the application's own: {"name": ...}
+        self._metadata: dict[str, Any] | None = None
         self.address: str | None = None
         self.user_agent = ""
         self.connected_at = self.last_activity = time.time()
@@ -214,17 +211,20 @@ class Connection:
     # --- life -------------------------------------------------------------------------------------
 
     def opened(self) -> None:
-        self.state = State.OPEN
+        """The handshake was answered. Raises IllegalMove."""
+        self.state = moved(self.state, State.OPEN)
         self._look()
+        if self.close_code is not None:  # somebody closed it while the answer was under way
+            self.close(self.close_code)
 
     def close(self, code: int = CloseCode.NORMAL, reason: str | None = None) -> None:
         """Send what waits, then a close frame. Waiting frames are given up where the code says that the
-        client can't read them (slow consumer, no heartbeat)."""
+        client can't read them (slow consumer, no heartbeat). One that is closing or closed stays as it is."""
         if self.state is State.CONNECTING:
             self.close_code = code  # the handshake is refused when it comes to its end
         if self.state is not State.OPEN:
             return
-        self.state = State.CLOSING
+        self.state = moved(self.state, State.CLOSING)
         self.clear = False
         self.close_code = code
         lost = code in (CloseCode.SLOW_CONSUMER, CloseCode.HEARTBEAT_MISSED)
@@ -236,12 +236,12 @@ class Connection:
         self.transport.close_now(code, text, CLOSE_TIMEOUT if lost else None)
 
     def closed(self, code: int) -> None:
-        """The socket is gone."""
+        """The socket is gone. Raises IllegalMove when it was before."""
+        before, self.state = self.state, moved(self.state, State.CLOSED)
         if self.close_code is None:
             self.close_code = code
-        if self.state in (State.OPEN, State.CLOSING):
+        if before is not State.CONNECTING:
             add(self.hub.counters.closes, close_label(self.close_code))
-        self.state = State.CLOSED
         self.clear = False
         self._backlog = None
         self._wake()
@@ -249,7 +249,7 @@ class Connection:
     def abandon(self) -> None:
         """The transport is gone; the server is about to tell the consumer. Nobody waits for it any more."""
         if self.state is State.OPEN:
-            self.state = State.CLOSING
+            self.state = moved(self.state, State.CLOSING)
         self.clear = False
         self._backlog = None
         self._wake()
@@ -278,6 +278,27 @@ class Connection:
             if not self.rooms:
                 self.rooms = None
 
+    # --- metadata ---------------------------------------------------------------------------------
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What the application noted: to read; ``set`` and ``unset`` change it, or an assignment of all."""
+        return NOTHING if self._metadata is None else MappingProxyType(self._metadata)
+
+    @metadata.setter
+    def metadata(self, values: Mapping[str, Any] | None) -> None:
+        self._metadata = checked(values or NOTHING)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return default if self._metadata is None else self._metadata.get(key, default)
+
+    def set(self, **values: Any) -> None:
+        """Note some values beside the others. Raises InvalidMetadata, and then nothing has changed."""
+        self._metadata = checked({**self.metadata, **values})
+
+    def unset(self, *keys: str) -> None:
+        self._metadata = checked({key: value for key, value in self.metadata.items() if key not in keys})
+
     # --- counting ---------------------------------------------------------------------------------
 
     def received(self, size: int) -> None:
@@ -295,11 +316,13 @@ class Connection:
             "room": self.room,
             "rooms": self.all_rooms(),
             "user": self.user,
-            "name": (self.metadata or {}).get("name"),
+            "name": self.get("name"),
+            "metadata": dict(self.metadata),
             "address": self.address,
             "user_agent": self.user_agent,
             "connected_at": _iso(self.connected_at),
             "last_activity": _iso(self.last_activity),
+            "rtt": getattr(self, "rtt", None),
             "queue_depth": self.queue_depth,
             "messages_in": self.messages_in,
             "messages_out": self.messages_out,

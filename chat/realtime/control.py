@@ -192,17 +192,14 @@ def _members(hub: Hub, args: dict[str, Any]) -> dict[str, Any]:
     limit = int(args.get("limit", 1000))
     room = args["room"]
     found = [member for member in hub.groups.get(room_group(room), ()) if member.in_room(room)]
-    members = [
-        {"id": member.id, "name": (member.metadata or {}).get("name"), "user": member.user}
-        for member in found[:limit]
-    ]
+    members = [{"id": member.id, "name": member.get("name"), "user": member.user} for member in found[:limit]]
     return {"members": members, "total": len(found)}
 
 
 @command("close")
 def _close(hub: Hub, args: dict[str, Any]) -> dict[str, Any]:
     """Close what matches. Of a room: those whose endpoint's room it is; those who joined it leave it."""
-    if not any(args.get(key) for key in ("all", "room", "user", "connection")):
+    if not any(args.get(key) for key in ("all", "room", "user_id", "username", "connection")):
         return {"closed": 0, "left": 0}  # a filter that matches everybody by accident closes nobody
     found = [connection for connection in hub.connections.values() if _matches(connection, args)]
     room, closed = args.get("room"), 0
@@ -222,7 +219,7 @@ def _matches(connection: Any, args: dict[str, Any]) -> bool:
         return False
     if args.get("room") and not connection.in_room(args["room"]):
         return False
-    if args.get("user"):
-        user = connection.user or {}
-        return args["user"] in (str(user.get("id")), user.get("username"))
-    return True
+    user = connection.user or {}
+    if args.get("user_id") and str(user.get("id")) != str(args["user_id"]):
+        return False
+    return not args.get("username") or user.get("username") == args["username"]

@@ -21,6 +21,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -170,6 +171,7 @@ def _argument(key: str, value: Any) -> Any:
     try:
         encoded = msgspec.json.encode(value)
         plain = msgspec.json.decode(encoded)
+        msgspec.msgpack.encode(plain)  # a number has 64 bits
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidCondition(f"The argument of {key!r} is nothing that JSON can say.") from error
     if len(encoded) > LARGEST_ARGUMENT:
@@ -249,7 +251,7 @@ def _own(name: str) -> Callable[[Any], Any]:
     def get(connection: Any) -> Any:
         value = getattr(connection, mapping, None)
         for key in path:
-            if not isinstance(value, Mapping) or key not in value:
+            if not isinstance(value, dict | MappingProxyType) or key not in value:
                 return None
             value = value[key]
         return value

@@ -30,7 +30,17 @@ def _options(request: HttpRequest) -> dict[str, Any]:
     return json.loads(request.GET.get("options", "{}"))
 
 
+def count(request: HttpRequest) -> JsonResponse:
+    return JsonResponse({"count": realtime.connection_count({"metadata.plan": "pro"})})
+
+
+async def acount(request: HttpRequest) -> JsonResponse:
+    return JsonResponse({"count": await realtime.aconnection_count({"metadata.plan": "pro"})})
+
+
 urlpatterns = [
+    path("test/count/sync", count),
+    path("test/count/async", acount),
     path("test/publish/sync", publish),
     path("test/publish/async", apublish),
     path("", include("chatproject.urls")),

@@ -23,7 +23,10 @@ class Command(OperatorCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         target = parser.add_mutually_exclusive_group(required=True)
         target.add_argument("--room", type=room_name, help="everybody in this room")
-        target.add_argument("--user", help="all connections of this user: a user name, or an id")
+        target.add_argument("--user", help="all connections of this user: an id, else a user name")
+        target.add_argument(
+            "--username", metavar="NAME", help="of the user of this name, even if it is a number"
+        )
         target.add_argument("--connection", metavar="ID", help="one connection, as chat_connections names it")
         target.add_argument("--all", action="store_true", help="everybody; asks first")
         parser.add_argument("--reason", default="", help="words that the client sees")

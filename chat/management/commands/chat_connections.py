@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from chat.management.operator_command import NO_WORKER, OperatorCommand, positive, room_name
-from chat.management.output import clean, count, number, since, table
+from chat.management.output import clean, count, milliseconds, number, since, table
 from chat.operator import MAX_LISTED
 
 TITLES = (
@@ -19,24 +19,28 @@ TITLES = (
     "ADDRESS",
     "SINCE",
     "IDLE",
+    "RTT",
     "QUEUE",
     "IN",
     "OUT",
     "USER AGENT",
 )
-NUMBERS = ("SINCE", "IDLE", "QUEUE", "IN", "OUT")
+NUMBERS = ("SINCE", "IDLE", "RTT", "QUEUE", "IN", "OUT")
 
 
 class Command(OperatorCommand):
     help = (
-        "List live connections on all workers, the oldest first. QUEUE is how many messages wait for the "
-        "client to read, IN and OUT are messages from and to it. NAME is what a visitor calls themself: "
-        "nobody has checked it."
+        "List live connections on all workers, the oldest first. RTT is the time to a client and back, QUEUE "
+        "is how many messages wait for the client to read, IN and OUT are messages from and to it. NAME is "
+        "what a visitor calls themself: nobody has checked it."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--room", type=room_name, help="only those in this room")
-        parser.add_argument("--user", help="only those of this user: a user name, or an id")
+        parser.add_argument("--user", help="only those of this user: an id, else a user name")
+        parser.add_argument(
+            "--username", metavar="NAME", help="of the user of this name, even if it is a number"
+        )
         parser.add_argument(
             "--limit", type=positive, default=100, help=f"how many, at most {MAX_LISTED:,} (default: 100)"
         )
@@ -46,6 +50,7 @@ class Command(OperatorCommand):
         filters = {
             "room": options["room"],
             "user": options["user"],
+            "username": options["username"],
             "limit": min(options["limit"], MAX_LISTED),
         }
         found = self.ask(lambda operator: operator.connections(**filters))
@@ -55,7 +60,7 @@ class Command(OperatorCommand):
             self.write_json(found)
             return
         if not found["connections"]:
-            filtered = options["room"] or options["user"]
+            filtered = options["room"] or options["user"] or options["username"]
             self.stdout.write("No connection matches." if filtered else "Nobody is connected.")
             return
         self.stdout.write(table(TITLES, [_row(connection) for connection in found["connections"]], NUMBERS))
@@ -76,6 +81,7 @@ def _row(connection: dict[str, Any]) -> tuple[str, ...]:
         clean(connection["address"], 40),
         since(connection["connected_at"]),
         since(connection["last_activity"]),
+        milliseconds(connection["rtt"]),
         number(connection["queue_depth"]),
         number(connection["messages_in"]),
         number(connection["messages_out"]),
