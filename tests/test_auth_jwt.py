@@ -226,9 +226,15 @@ async def test_a_token_in_the_query_is_refused_and_not_logged(server, token, nam
     assert f"{name}=" not in output
 
 
-async def test_a_setting_allows_tokens_in_the_query(start_server, redis, connect):
-    """With TOKEN_IN_QUERY=true it is one more way in; bad ones are 401, and no line of the log has any."""
-    server = start_server(redis.url, env={"TOKEN_IN_QUERY": "true", "LOG_LEVEL": "DEBUG"})
+async def test_a_setting_allows_tokens_in_the_query(start_server, redis, connect, tmp_path):
+    """With TOKEN_IN_QUERY=true it is one more way in; bad ones are 401, and no line of a log has any, the
+    access log's included."""
+    log = tmp_path / "access.log"
+    server = start_server(
+        redis.url,
+        env={"TOKEN_IN_QUERY": "true", "LOG_LEVEL": "DEBUG"},
+        arguments=("--access-log", str(log)),
+    )
     user = server.create_user(new_name())
     token = mint(server, user)["access"]
     client = await connect(server.ws(query=f"token={token}"))
@@ -240,6 +246,8 @@ async def test_a_setting_allows_tokens_in_the_query(start_server, redis, connect
         "import urllib.request\nurllib.request.urlopen(url)", url=server.http("/api/chat-api/health")
     )
     assert token not in server.output()
+    assert "/api/chat-api/ws" in log.read_text()
+    assert token not in log.read_text()
 
 
 async def test_a_public_key_is_no_secret_to_sign_with(start_server, redis, connect):

@@ -1,5 +1,7 @@
 """The system checks: what breaks real deployments is said before it does."""
 
+from datetime import timedelta
+
 import pytest
 
 from chat.realtime import checks
@@ -43,6 +45,28 @@ def test_no_origin_and_every_origin_are_told(settings, hosts, origins, expected)
     """Some page must be allowed to connect, and not every page."""
     settings.ALLOWED_HOSTS, settings.ALLOWED_ORIGINS = hosts, origins
     assert ids(checks.check_origins(None)) == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "algorithm", "lifetime", "in_query", "expected"),
+    [
+        ("k" * 32, "HS256", 900, False, []),
+        ("k" * 31, "HS256", 900, False, ["chat.E020"]),
+        ("k" * 31, "RS256", 900, False, []),
+        ("ü" * 16, "HS256", 86_400, False, []),
+        ("k" * 32, "HS256", 86_401, False, ["chat.W022"]),
+        ("k" * 32, "HS256", 900, True, ["chat.W021"]),
+    ],
+)
+def test_unsafe_tokens_are_told(settings, key, algorithm, lifetime, in_query, expected):
+    """A key that can be guessed, tokens in URLs, and tokens that live for more than a day."""
+    settings.TOKEN_IN_QUERY = in_query
+    settings.SIMPLE_JWT = {
+        "ALGORITHM": algorithm,
+        "SIGNING_KEY": key,
+        "ACCESS_TOKEN_LIFETIME": timedelta(seconds=lifetime),
+    }
+    assert ids(checks.check_tokens(None)) == expected
 
 
 @pytest.mark.parametrize(

@@ -168,6 +168,8 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
 
     async def accept(self, subprotocol: str | None = None, headers: Any = None) -> None:
         verifier_of(self.hub).admitted(self.connection, self._began)
+        if self.connection.close_code == CloseCode.CREDENTIALS_ENDED:
+            raise Unauthenticated("Your credentials have ended meanwhile.")
         if self.connection.close_code is not None:
             raise Forbidden("Access was withdrawn meanwhile.")
         self.subprotocol = subprotocols.accepted(subprotocol, self.subprotocol)

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from tests.app import consumers, extending, reach
+from tests.app import consumers, extending, identity, reach
 
 websocket_urlpatterns = [
     path("test/habits/<slug:topic>", consumers.Habits.as_asgi()),
@@ -20,5 +20,13 @@ websocket_urlpatterns = [
     path("test/parallel/<slug:topic>", extending.Parallel.as_asgi()),
     path("test/serial/<slug:topic>", extending.Serial.as_asgi()),
     path("test/described/<slug:room>", reach.Described.as_asgi()),
+    path("test/identity/nobody", identity.Nobody.as_asgi()),
+    path("test/identity/members", identity.Members.as_asgi()),
+    path("test/identity/tokens-only", identity.TokensOnly.as_asgi()),
+    path("test/identity/sessions-only", identity.SessionsOnly.as_asgi()),
+    path("test/identity/sessions-first", identity.SessionsFirst.as_asgi()),
+    path("test/identity/keys", identity.Keys.as_asgi()),
+    path("test/identity/no-tokens", identity.NoTokens.as_asgi()),
+    path("test/identity/gated/<who>", identity.Gated.as_asgi()),
     path("test/members", consumers.MembersOnly.as_asgi()),
 ]

@@ -10,8 +10,8 @@ from typing import Any
 
 from channels.db import database_sync_to_async
 
-from chat.actions import _censuses
 from chat.realtime import Incoming, RealtimeConsumer, on
+from chat.realtime.census import census_of
 from chat.realtime.connection import State
 from chat.realtime.layers import LoopLayer
 
@@ -90,7 +90,7 @@ def _state(consumer: FaultConsumer) -> dict[str, Any]:
         "connections": len(hub.connections),
         "open": sum(known.state is State.OPEN for known in hub.connections.values()),
         "groups": len(hub.groups),
-        "counted": sum(_censuses[hub].counted.values()) if hub in _censuses else 0,
+        "counted": sum(census_of(hub).counted.values()),
         "sockets": len(server.sockets),
         "arriving": len(server.arriving),
         "applications": len(server.connections),
