@@ -20,6 +20,8 @@ MAX_NAME = 64  # characters of a visitor's display name
 class ChatConsumer(RoomMember, SignInConsumer):
     """What both endpoints share. ``room`` is None for the global one."""
 
+    subprotocols = ["chat.v1"]  # for browsers, which offer a token beside a real one
+
     _asked = (0, 0)  # the state of the rights on which it was let in
 
     # --- the handshake ----------------------------------------------------------------------------
