@@ -65,6 +65,7 @@ class Server:
             "HOST": "127.0.0.1",
             "PORT": str(self.port),
             "WEB_CONCURRENCY": "1",
+            "MESSAGE_RATE": "0",  # some tests say more than a person would
             **environment,
         }
         self.process: subprocess.Popen[bytes] | None = None
@@ -211,20 +212,24 @@ class Windows:
 class Scripted:
     """Plays the server's part on a window's sockets, for what a real server does only rarely."""
 
-    def __init__(self, window: Window, welcome: bool = True) -> None:
+    def __init__(self, window: Window, welcome: bool = True, sockets: str = SOCKETS) -> None:
         self.dials: list[WebSocketRoute] = []
         self.heard: list[dict[str, Any]] = []
         self.welcome = welcome
         self.close_with: int | None = None  # dials are closed at once, with this code
         self.page = window.page
-        window.page.route_web_socket(SOCKETS, self._dialled)
+        window.page.route_web_socket(sockets, self._dialled)
 
     def send(self, kind: str, data: dict[str, Any], **more: Any) -> None:
         envelope = {"id": "1", "type": kind, "room": "r", "from": None, "data": data}
         self.dials[-1].send(json.dumps({**envelope, "timestamp": "2024-01-15T10:30:00Z", **more}))
 
     def chats(self) -> list[dict[str, Any]]:
-        return [frame for frame in self.heard if frame["type"] == "chat"]
+        return self.of("chat")
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        """The messages of a type that the page sent so far."""
+        return [frame for frame in self.heard if frame["type"] == kind]
 
     def _dialled(self, socket: WebSocketRoute) -> None:
         self.dials.append(socket)
@@ -235,12 +240,15 @@ class Scripted:
             self.send("system", WELCOME)
 
     def wait_for_chats(self, count: int) -> list[dict[str, Any]]:
-        """The chat messages that the page sent, once there are so many."""
+        return self.wait_for("chat", count)
+
+    def wait_for(self, kind: str, count: int) -> list[dict[str, Any]]:
+        """The messages of a type that the page sent, once there are so many."""
         deadline = time.monotonic() + WAIT / 1000
-        while len(self.chats()) < count:
+        while len(self.of(kind)) < count:
             assert time.monotonic() < deadline, self.heard
-            self.page.wait_for_timeout(10)  # lets the page's frames reach us
-        return self.chats()
+            self.page.evaluate("0")  # lets the page's frames reach us
+        return self.of(kind)
 
 
 @contextmanager

@@ -1,9 +1,8 @@
 """static/chat/client.js alone: in a browser page, without the chat's page around it."""
 
-import time
 from typing import Any
 
-from tests.browser import WAIT, Scripted, Server, Window
+from tests.browser import Scripted, Server, Window
 
 ROOM = "/api/chat-api/ws/lone"
 
@@ -63,12 +62,3 @@ def scripted(server: Server, window: Window, **options: Any) -> tuple[LoneClient
     window.page.clock.pause_at(1_000)
     sockets = Scripted(window)
     return LoneClient(window, **options), sockets
-
-
-def sent(sockets: Scripted, kind: str, count: int) -> list[dict[str, Any]]:
-    """The messages of a type that the client sent, once there are so many."""
-    deadline = time.monotonic() + WAIT / 1000
-    while len(found := [frame for frame in sockets.heard if frame["type"] == kind]) < count:
-        assert time.monotonic() < deadline, sockets.heard
-        sockets.page.evaluate("0")  # lets the page's frames reach us
-    return found

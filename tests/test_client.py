@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Error, Route
 
 from tests.browser import Server, Windows, chromium, serving
-from tests.lone_client import LoneClient, scripted, sent
+from tests.lone_client import LoneClient, scripted
 
 HIDE = """(hidden) => {
     Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
@@ -216,7 +216,7 @@ def test_without_a_network_it_waits_for_one(server: Server, windows: Windows) ->
     client, sockets = scripted(server, window)
     client.open()
     window.context.set_offline(True)
-    sent(sockets, "ping", 1)
+    sockets.wait_for("ping", 1)
     client.page.clock.run_for(5_000)
     state = client.wait("reconnecting")
     assert state["why"]["kind"] == "silent"
@@ -235,12 +235,12 @@ def test_a_silent_server_is_left(server: Server, windows: Windows) -> None:
     client, sockets = scripted(server, windows(server))
     client.open()
     client.page.clock.run_for(500)
-    ping = sent(sockets, "ping", 1)[0]
+    ping = sockets.wait_for("ping", 1)[0]
     client.page.clock.run_for(20)
     sockets.send("pong", {}, id=ping["id"])
     assert client.wait("roundtrip") == 20
     client.page.clock.run_for(9_480)
-    sent(sockets, "ping", 2)
+    sockets.wait_for("ping", 2)
     client.page.clock.run_for(14_000)
     sockets.send("presence", {"status": "online"})  # any frame is a sign of life
     client.wait("message", 2)
@@ -256,7 +256,7 @@ def test_a_page_that_comes_back_asks_at_once(server: Server, windows: Windows) -
     client.open()
     client.page.evaluate(HIDE, True)
     client.page.evaluate(HIDE, False)
-    sent(sockets, "ping", 1)
+    sockets.wait_for("ping", 1)
     client.page.clock.run_for(4_999)
     assert client.names() == ["connecting", "open"]
     client.page.clock.run_for(1)
@@ -268,7 +268,7 @@ def test_a_server_that_asks_is_answered(server: Server, windows: Windows) -> Non
     client, sockets = scripted(server, windows(server))
     client.open()
     sockets.send("ping", {"n": 1}, id="p-7")
-    assert sent(sockets, "pong", 1) == [{"type": "pong", "id": "p-7", "data": {"n": 1}}]
+    assert sockets.wait_for("pong", 1) == [{"type": "pong", "id": "p-7", "data": {"n": 1}}]
     assert [one["type"] for one in client.events("message")] == ["system"]
 
 
@@ -280,7 +280,7 @@ def test_rooms_are_joined_again(server: Server, windows: Windows) -> None:
     client, sockets = scripted(server, windows(server))
     client.run("void Promise.all(['a', 'b', 'c'].map((room) => client.join(room, {password: room + room})))")
     client.open()
-    asked = sent(sockets, "join", 3)
+    asked = sockets.wait_for("join", 3)
     assert [(one["room"], one["data"]) for one in asked] == [
         (room, {"password": room * 2}) for room in ("a", "b", "c")
     ]
@@ -288,7 +288,7 @@ def test_rooms_are_joined_again(server: Server, windows: Windows) -> None:
         sockets.send("system", {"event": "joined", "ref": one["id"]}, room=one["room"])
     client.wait("message", 4)
     client.run("client.leave('b')")
-    assert sent(sockets, "leave", 1)[0]["room"] == "b"
+    assert sockets.wait_for("leave", 1)[0]["room"] == "b"
     sockets.send("error", {"code": "forbidden", "message": "No.", "ref": asked[2]["id"]})
     client.wait("error")
     assert client.run("client.rooms") == ["a"]
@@ -298,7 +298,7 @@ def test_rooms_are_joined_again(server: Server, windows: Windows) -> None:
     client.wait("reconnecting")
     client.run("client.send({type: 'chat', room: 'a', data: {content: 'late'}})")
     client.page.clock.run_for(1_000)
-    sent(sockets, "chat", 1)
+    sockets.wait_for("chat", 1)
     assert [(one["type"], one["room"]) for one in sockets.heard] == [("join", "a"), ("chat", "a")]
 
 
@@ -315,13 +315,13 @@ def test_join_says_what_became_of_it(server: Server, windows: Windows) -> None:
             }
         }"""
     )
-    first, second = sent(sockets, "join", 2)
+    first, second = sockets.wait_for("join", 2)
     sockets.send("error", {"code": "room_full", "message": "", "ref": first["id"], "retry_after": 2})
     sockets.send("error", {"code": "password_required", "message": "", "ref": second["id"]})
     client.wait("error", 2)
     assert client.run("answers") == [["b", "password_required", None]]
     client.page.clock.run_for(3_000)
-    again = sent(sockets, "join", 3)[2]
+    again = sockets.wait_for("join", 3)[2]
     assert again["room"] == "a"
     sockets.send("system", {"event": "joined", "ref": again["id"]}, room="a")
     client.page.wait_for_function("() => answers.length === 2")
@@ -333,13 +333,13 @@ def test_put_out_of_a_room_it_stays_out(server: Server, windows: Windows) -> Non
     client, sockets = scripted(server, windows(server))
     client.run("void client.join('a'), void client.join('b')")
     client.open()
-    sent(sockets, "join", 2)
+    sockets.wait_for("join", 2)
     sockets.send("system", {"event": "left", "reason": "access_withdrawn"}, room="a")
     sockets.send("system", {"event": "left", "reason": "unavailable"}, room="b")
     client.wait("message", 3)
     assert client.run("client.rooms") == ["b"]
     client.page.clock.run_for(2_000)
-    assert [one["room"] for one in sent(sockets, "join", 3)] == ["a", "b", "b"]
+    assert [one["room"] for one in sockets.wait_for("join", 3)] == ["a", "b", "b"]
 
 
 # --- messages -----------------------------------------------------------------------------------------
@@ -354,10 +354,10 @@ def test_the_queue_is_bounded(server: Server, windows: Windows, overflow: str) -
     client.open()
     if overflow == "refuse":
         assert ids == ["m1", "m2", "m3", None]
-        assert [one["id"] for one in sent(sockets, "chat", 3)] == ["m1", "m2", "m3"]
+        assert [one["id"] for one in sockets.wait_for("chat", 3)] == ["m1", "m2", "m3"]
     else:
         assert ids == ["m1", "m2", "m3", "m4"]
-        assert [one["id"] for one in sent(sockets, "chat", 3)] == ["m2", "m3", "m4"]
+        assert [one["id"] for one in sockets.wait_for("chat", 3)] == ["m2", "m3", "m4"]
         failed = [one for one in client.events("delivery") if one["status"] == "failed"]
         assert [(one["id"], one["code"]) for one in failed] == [("m1", "dropped")]
 
@@ -368,7 +368,7 @@ def test_what_waits_can_be_taken_back(server: Server, windows: Windows) -> None:
     assert client.run("[client.say('one') && client.queued, client.discard('nothing')]") == [1, False]
     assert client.run("client.discard(client.say('two'))") is True
     client.open()
-    [chat] = sent(sockets, "chat", 1)
+    [chat] = sockets.wait_for("chat", 1)
     assert chat["data"] == {"content": "one"}
     assert client.run("client.discard(it)", chat["id"]) is False
 
@@ -378,12 +378,12 @@ def test_a_message_goes_its_way(server: Server, windows: Windows) -> None:
     client, sockets = scripted(server, windows(server))
     client.run("client.send({type: 'chat', id: 'a', data: {}})")
     client.open()
-    sent(sockets, "chat", 1)
+    sockets.wait_for("chat", 1)
     sockets.send("ack", {"ref": "a", "id": "s"})
     client.wait("delivery", 3)
     client.run("client.send({type: 'chat', id: 'b', data: {}})")
     client.run("client.send({type: 'note', id: 'c'}, {ack: false})")
-    sent(sockets, "note", 1)
+    sockets.wait_for("note", 1)
     sockets.dials[0].close(code=1006 - 5)
     client.wait("reconnecting")
     assert client.statuses() == [
@@ -407,7 +407,7 @@ def test_what_was_refused_for_now_is_sent_again(server: Server, windows: Windows
     client.open()
     for number in range(5):
         client.run("client.send({type: 'chat', id: it, data: {}})", f"m{number}")
-    for chat in sent(sockets, "chat", 5):
+    for chat in sockets.wait_for("chat", 5):
         sockets.send("error", {"code": code, "message": "", "ref": chat["id"], "retry_after": 2})
     client.wait("error", 5)
     pause = client.wait("paused")
@@ -422,7 +422,7 @@ def test_what_was_refused_for_now_is_sent_again(server: Server, windows: Windows
     order = []
     for asked in (1, 2, 2):
         for _ in range(asked):
-            [*_, chat] = sent(sockets, "chat", len(order) + 1)[: len(order) + 1]
+            [*_, chat] = sockets.wait_for("chat", len(order) + 1)[: len(order) + 1]
             order.append(chat["id"])
         for ref in order[-asked:]:
             sockets.send("ack", {"ref": ref, "id": "s"})
@@ -436,15 +436,15 @@ def test_refused_again_it_waits_longer(server: Server, windows: Windows) -> None
     client.open()
     client.run("client.say('hello')")
     for number, wait in enumerate([2_000, 3_000, 5_000], 1):
-        chat = sent(sockets, "chat", number)[-1]
+        chat = sockets.wait_for("chat", number)[-1]
         sockets.send("error", {"code": "unavailable", "message": "", "ref": chat["id"], "retry_after": 1})
         assert client.wait("paused", number)["until"] - client.run("Date.now()") == wait
         client.page.clock.run_for(wait)
-    chat = sent(sockets, "chat", 4)[-1]
+    chat = sockets.wait_for("chat", 4)[-1]
     sockets.send("ack", {"ref": chat["id"], "id": "s"})
     client.wait("delivery", 8)
     client.run("client.say('again')")
-    chat = sent(sockets, "chat", 5)[-1]
+    chat = sockets.wait_for("chat", 5)[-1]
     sockets.send("error", {"code": "unavailable", "message": "", "ref": chat["id"], "retry_after": 1})
     assert client.wait("paused", 4)["until"] - client.run("Date.now()") == 2_000
 
@@ -455,7 +455,7 @@ def test_a_message_that_is_too_big_is_not_sent(server: Server, windows: Windows)
     client.open()
     client.run("client.send({type: 'chat', id: 'big', data: {content: 'ü'.repeat(33_000)}})")
     client.run("client.send({type: 'chat', id: 'fits', data: {content: 'ü'.repeat(32_000)}})")
-    assert [one["id"] for one in sent(sockets, "chat", 1)] == ["fits"]
+    assert [one["id"] for one in sockets.wait_for("chat", 1)] == ["fits"]
     assert client.statuses() == [("big", "failed"), ("fits", "sent")]
     assert client.events("delivery")[0]["code"] == "too_big"
 
@@ -473,7 +473,7 @@ def test_a_request_gets_its_answer(server: Server, windows: Windows) -> None:
             }
         }"""
     )
-    sent(sockets, "ask", 4)
+    sockets.wait_for("ask", 4)
     sockets.send("reply", {"sum": 3}, id="a")
     sockets.send("ack", {"ref": "b", "id": "s"})
     sockets.send("error", {"code": "forbidden", "message": "No.", "ref": "c"})

@@ -167,8 +167,7 @@ def test_a_page_elsewhere_learns_why(
     page = windows(server).page
     page.goto(elsewhere.url)
     why = ask(page, f"{server.url}/api/chat-api/ws/not%20a%20room", token)
-    assert why["kind"] == "refused"
-    assert why["status"] in ((401, 404) if token else (404,))
+    assert (why["kind"], why["code"]) == ("refused", "unauthenticated" if token else "invalid_room")
 
 
 def test_a_page_of_a_foreign_site_learns_that_it_is_foreign(server: Server, windows: Windows) -> None:

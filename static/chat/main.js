@@ -54,7 +54,7 @@ session.on("paused", (pause) => status.paused(pause));
 session.on("state", (state) => {
   status.show(state);
   showQueue();
-  if (state.status === "stopped" && needsPassword(state.why)) askPassword();
+  if (state.status === "stopped" && state.why?.code === "password_required") askPassword();
 });
 addEventListener("popstate", () => location.search !== routed && route());
 route();
@@ -108,11 +108,7 @@ function enter(room) {
   pointSignInLinks();
 }
 
-/** A room with a password said so: nobody has given it one, or the one given is not it. */
-function needsPassword(why) {
-  return why?.code === "password_required" || (why?.code === "forbidden" && passwords.has(session.room));
-}
-
+/** A room wants a password: nobody has given one, or the one given is not it. */
 function askPassword() {
   password.open(session.room, passwords.delete(session.room));
 }

@@ -152,7 +152,9 @@ export class Session extends Emitter {
     try {
       await client.join(this.room, { password, members: true });
     } catch (error) {
-      if (client === this.#client) this.#shutOut("refused", 403, error.code, error.message);
+      // The server does not tell a wrong password from a room that is closed to us: another may help.
+      const code = error.code === "forbidden" ? "password_required" : error.code;
+      if (client === this.#client) this.#shutOut("refused", 403, code, error.message);
     }
   }
 
