@@ -11,6 +11,7 @@ import socket
 import urllib.parse
 import zoneinfo
 from collections.abc import Iterable
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,23 @@ def hosts(name: str) -> list[str]:
 def origins(name: str) -> list[str]:
     """Web origins as a browser sends them: `scheme://host[:port]`, lower case, without the usual port."""
     return [_origin(name, value) for value in items(name)]
+
+
+def metrics(name: str) -> dict[str, Any]:
+    """Who may read the metrics: ``off``, or networks with commas; ``local`` is this machine."""
+    value = text(name, "local")
+    if value == "off":
+        return {"ENABLED": False}
+    networks: list[str] = []
+    for item in value.split(","):
+        if item.strip() == "local":
+            networks += ["127.0.0.0/8", "::1/128"]
+            continue
+        try:
+            networks.append(str(ip_network(item.strip())))
+        except ValueError:
+            raise _bad(name, "off, or networks like 10.0.0.0/8 separated by commas", value) from None
+    return {"ENABLED": True, "NETWORKS": networks}
 
 
 def redis_url(name: str) -> str:

@@ -87,7 +87,9 @@ REALTIME = {
         "user_message_rate": env.whole("USER_MESSAGE_RATE", 0, 0, MILLION),
         "user_message_burst": env.whole("USER_MESSAGE_BURST", 200, 1, MILLION),
         "bytes_rate": env.whole("BYTES_RATE", 262_144, 0, 1000 * MILLION - 1),
-    }
+    },
+    # Who may read /metrics: these networks, and who has the token. docs/monitoring.md.
+    "METRICS": env.metrics("METRICS") | {"TOKEN": env.text("METRICS_TOKEN")},
 }
 
 # Failed sign-ins are counted here, for all workers together.

@@ -16,7 +16,7 @@ PAGES = sorted([ROOT / "README.md", *DOCS.glob("*.md"), *(ROOT / "benchmarks").g
 SOURCES = {path: path.read_text() for top in ("chat", "chatproject") for path in (ROOT / top).rglob("*.py")}
 
 # In a worker's environment only: the supervisor's word to it, no setting.
-NO_SETTINGS = {"CHAT_WORKER_READY_FD", "DJANGO_SETTINGS_MODULE"}
+NO_SETTINGS = {"CHAT_RUN_DIRECTORY", "CHAT_WORKER_READY_FD", "DJANGO_SETTINGS_MODULE"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

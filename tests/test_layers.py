@@ -132,6 +132,8 @@ async def test_a_hub_gets_what_is_published(layer):
     heard = []
     hub.deliver = heard.extend
     await layer.for_loop().subscribe("g")
+    if not isinstance(layer, MemoryLayer):
+        assert await layer.for_loop().ping(5)
     if isinstance(layer, MemoryLayer):
         await asyncio.to_thread(layer.publish, "g", {"type": FRAME, "data": b"x"})
     else:

@@ -65,7 +65,11 @@ class RealtimeConsumer(DispatchingConsumer):
         if text_data is None or self._reads_json:
             await self._receive_raw(text_data, bytes_data)
             return
-        message = envelope.decode(text_data)
+        try:
+            message = envelope.decode(text_data)
+        except EnvelopeError:
+            add(self.hub.counters.received, "invalid")
+            raise
         through = self._through
         result = await (self.handle(message) if through is None else through(self, message, self.handle))
         if result is not None:

@@ -48,6 +48,7 @@ class Hub:
         self.works: dict[Work, None] = {}  # what runs beside connections' inboxes
         self.listening: set[str] = set()  # groups that it hears as a worker
         self.draining = False
+        self.deaf = False  # it does not hear through the layer what it says itself (peers.py)
         self.on_control: Callable[[Hub, dict[str, Any]], None] | None = None
         self.sweepers: list[Callable[[float], None]] = []  # called once a second with the loop's time
         self.on_note: list[Callable[[Hub, dict[str, Any]], None]] = []

@@ -163,7 +163,7 @@ class LoopLayer(_HubChannels, RedisPubSubLoopLayer):
         """Send a message to a group's members everywhere; returns at once, ``done`` gets the outcome."""
         channel = self._get_group_channel_name(group)
         publisher = self._get_shard(channel).publisher
-        if self._loop.time() >= self._stamp_next and message.get("type") == FRAME:
+        if self._loop.time() >= self._stamp_next and publisher.up and message.get("type") == FRAME:
             self._stamp_next = self._loop.time() + STAMP_EVERY
             message = {**message, "at": publisher.now()}
         publisher.publish(channel, self.channel_layer.serialize(message), done)
@@ -195,6 +195,11 @@ class LoopLayer(_HubChannels, RedisPubSubLoopLayer):
         """Wait while very many publishes are under way: who publishes waits, so who sends is read slower."""
         for link in self.links():
             await link.relief()
+
+    @property
+    def round_trip(self) -> float:
+        """Seconds that the last question took, of the slowest Redis."""
+        return max(shard.publisher.round_trip for shard in self._shards)
 
     @property
     def up(self) -> bool:

@@ -11,6 +11,7 @@ from django.apps import apps
 
 from .counters import add
 from .errors import NotFound, Refused
+from .metrics_page import MetricsPage
 from .probes import Probes
 from .refusal import answer, refuse
 from .runtime import get_hub
@@ -58,16 +59,23 @@ class WebSocketRouter:
 
 
 class Application:
-    """The project's ASGI application: sockets to their consumers, probes answered, the rest to Django."""
+    """The project's ASGI application: sockets to their consumers, probes and metrics answered, the
+    rest to Django."""
 
     def __init__(
-        self, django: Any, websocket: WebSocketRouter, probes: Probes, pages: tuple[str, ...] = ()
+        self,
+        django: Any,
+        websocket: WebSocketRouter,
+        probes: Probes,
+        pages: tuple[str, ...] = (),
+        metrics: MetricsPage | None = None,
     ) -> None:
         """``pages``: WebSocket paths at which Django has a page for plain requests."""
         self.django = django
         self.websocket = websocket
         self.probes = probes
         self.pages = pages
+        self.metrics = metrics
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         kind = scope["type"]
@@ -75,6 +83,8 @@ class Application:
             await self.websocket(scope, receive, send)
         elif kind == "http" and self.probes.knows(scope["path"]):
             await self.probes(scope, receive, send)
+        elif kind == "http" and self.metrics is not None and self.metrics.knows(scope["path"]):
+            await self.metrics(scope, receive, send)
         elif kind == "http":
             await self.django(scope, receive, send)
         elif kind == "lifespan":

@@ -23,7 +23,7 @@ from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromSt
 from twisted.logger import STDLibLogObserver, globalLogBeginner
 from twisted.web import http
 
-from . import config
+from . import config, metrics_page
 from .codes import CloseCode
 from .inbox import Inbox
 from .outgoing import CLOSE_HANDSHAKE
@@ -258,6 +258,7 @@ class Server(DaphneServer):
             protocol.give_up()
         if self._running():
             await asyncio.wait(self._running(), timeout=0.2)
+        metrics_page.keep(hub)
         logger.info("stopped")
 
     def _running(self) -> list[asyncio.Task[None]]:

@@ -13,12 +13,14 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from typing import Any
 
 logger = logging.getLogger("chat.realtime.supervisor")
 
+DIRECTORY_VARIABLE = "CHAT_RUN_DIRECTORY"  # in a worker's environment: a directory of all workers
 READY_VARIABLE = "CHAT_WORKER_READY_FD"  # in a worker's environment: where to say that it listens
 START_TIMEOUT = 30.0  # seconds for a worker to become ready
 QUICK_DEATH = 3.0  # a worker that lived no longer has a fault that a restart does not mend
@@ -94,6 +96,12 @@ class Supervisor:
 
     def run(self, announce: Any = None) -> int:
         """Supervise until told to stop; returns the exit status. Calls ``announce()`` once all are ready."""
+        # Where the workers keep what they count, for each other's metrics (metrics_files.py).
+        with tempfile.TemporaryDirectory(prefix="chat-run-", ignore_cleanup_errors=True) as directory:
+            os.environ[DIRECTORY_VARIABLE] = directory
+            return self._run(announce)
+
+    def _run(self, announce: Any) -> int:
         self._raise_open_files()
         read_fd, write_fd = os.pipe()
         os.set_blocking(write_fd, False)

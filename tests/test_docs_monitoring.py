@@ -1,0 +1,107 @@
+"""monitoring.md, the dashboard and the alerts name metrics that a real scrape has."""
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from chat.realtime.counters import MAX_KEYS
+from chat.realtime.metrics import MEASURES
+from tests.kit import ChatServer, RedisServer, eventually
+from tests.pages import ROOT, blocks, code, read, table
+from tests.scraping import Samples, scrape, value
+
+DASHBOARD = ROOT / "deploy" / "grafana" / "chat.json"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ChatServer]:
+    redis = RedisServer().start()
+    server = ChatServer(redis.url).start()
+    yield server
+    server.stop()
+    redis.stop()
+    server.cleanup()
+    redis.cleanup()
+
+
+async def samples(server: ChatServer, connect) -> Samples:
+    """A scrape after some of everything has happened."""
+    client = await connect(server.ws("tea"))
+    await client.send_chat("tea")
+    await client.send("{")
+    await client.expect(type="error")
+    await client.expect(type="chat")
+    server.get("/api/chat-api/ws/tea")
+    await client.close()
+    await eventually(lambda: value(scrape(server), "realtime_closes_total"), "a closed connection")
+    return scrape(server)
+
+
+def queries() -> list[str]:
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    return [target["expr"] for panel in panels for target in panel.get("targets", ())]
+
+
+def alerts() -> list[str]:
+    rules = next(block for block in blocks(read("monitoring.md"), "yaml") if "groups:" in block)
+    return re.findall(r"expr: (.+)", rules)
+
+
+def test_the_table_is_the_code():
+    """Each metric is in monitoring.md with its kind, its label and its words, and no other is."""
+    listed = table(read("monitoring.md"), "metric", "kind", "label").rows
+    told = [(code(name)[0], kind, code(label), words) for name, kind, label, words in listed]
+    versions = ["python", "django", "channels", "daphne"]
+    expected = [
+        (m.exposed, m.kind, versions if m.name.endswith("_info") else [m.label] if m.label else [], m.help)
+        for m in MEASURES
+    ]
+    assert told == expected
+    assert f"A counter has {MAX_KEYS} values" in read("monitoring.md")
+
+
+async def test_every_query_finds_its_metric_and_labels(server, connect):
+    """What the dashboard and the alerts ask for is in a real scrape, with the labels that they group by."""
+    found = await samples(server, connect)
+    asked = [*queries(), *alerts()]
+    assert len(queries()) > 20
+    assert len(alerts()) > 5
+    unseen = {"realtime_dropped_messages_total", "realtime_refusals_total"}  # nothing was: labels unknown yet
+    for query in asked:
+        names = set(re.findall(r"realtime_\w+", query))
+        assert names, query
+        for name in names:
+            family = re.sub(r"_(bucket|sum|count)$", "", name)
+            assert family in {measure.exposed for measure in MEASURES}, query
+            labels = {label for sample in found.get(name, ()) for label, _ in sample}
+            assert found.get(name) or name in unseen, name
+            grouped = set(re.findall(r"[\w]+", " ".join(re.findall(r"by \(([^)]*)\)", query))))
+            if found.get(name):
+                assert grouped - {"instance"} <= labels, query
+
+
+async def test_every_metric_is_on_the_dashboard():
+    """Whoever imports the dashboard sees all that is measured."""
+    shown = " ".join(queries())
+    assert [m.exposed for m in MEASURES if not re.search(rf"\b{m.exposed}(_bucket)?\b", shown)] == []
+
+
+def test_the_dashboard_has_panels_beside_each_other():
+    """No two panels overlap, each has an id of its own, and each asks the chosen Prometheus."""
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    taken: set[tuple[int, int]] = set()
+    for panel in panels:
+        place = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & taken, panel["title"]
+        assert place["x"] + place["w"] <= 24
+        taken |= cells
+        for target in panel.get("targets", ()):
+            assert target["datasource"]["uid"] == "${datasource}"
