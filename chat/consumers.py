@@ -9,7 +9,17 @@ from msgspec import UNSET
 
 from chat import actions, live, passwords
 from chat.membership import RoomMember, client_ref, rights
-from chat.realtime import BadRequest, EnvelopeError, Incoming, SignInConsumer, config, envelope, hooks, on
+from chat.realtime import (
+    BadRequest,
+    EnvelopeError,
+    Incoming,
+    SignInConsumer,
+    config,
+    envelope,
+    heartbeat,
+    hooks,
+    on,
+)
 from chat.realtime.consumer import ref_of
 from chat.realtime.frames import Frame
 from chat.realtime.runtime import get_hub
@@ -21,7 +31,7 @@ class ChatConsumer(RoomMember, SignInConsumer):
     """What both endpoints share. ``room`` is None for the global one."""
 
     subprotocols = ["chat.v1"]  # for browsers, which offer a token beside a real one
-
+    application_pings = True
     _asked = (0, 0)  # the state of the rights on which it was let in
 
     # --- the handshake ----------------------------------------------------------------------------
@@ -101,7 +111,8 @@ class ChatConsumer(RoomMember, SignInConsumer):
 
     @on("pong")
     async def pong(self, message: Incoming) -> None:
-        """An answer to a server's ping: a sign of life, and that was counted when it came."""
+        """An answer to a server's ping: it tells how far away the client is."""
+        heartbeat.answered(self.connection, message.id)
 
     # --- frames of our own ------------------------------------------------------------------------
 

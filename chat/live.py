@@ -22,7 +22,7 @@ from django.db.models import Count, Max
 from django.utils import timezone
 
 from chat import authorizer, rooms
-from chat.models import LIMITS, ChatSettings, Room
+from chat.models import LIMITS, TRANSPORT, ChatSettings, Room
 from chat.realtime import CloseCode, Unavailable, config
 from chat.realtime.database import in_database
 from chat.realtime.hub import Hub
@@ -199,9 +199,10 @@ def _apply(row: ChatSettings) -> None:
 
 
 def limits_of(row: ChatSettings) -> dict[str, int]:
-    """Each limit: what was saved, or where it was left empty what the environment says."""
+    """Each limit, and what holds for the wire: what was saved, or where it was left empty what the
+    environment says."""
     given = default_limits()
-    for name in LIMITS:
+    for name in given:
         value = getattr(row, name)
         if value is not None:
             given[name] = value
@@ -209,10 +210,11 @@ def limits_of(row: ChatSettings) -> dict[str, int]:
 
 
 def default_limits() -> dict[str, int]:
-    """The limits that hold where an operator has set none: the environment's."""
-    given: dict[str, int] = getattr(settings, "REALTIME", {}).get("LIMITS", {})
+    """What holds where an operator has set nothing: the environment's word."""
+    sections = getattr(settings, "REALTIME", {})
+    given: dict[str, int] = sections.get("LIMITS", {}) | sections.get("TRANSPORT", {})
     none = config.Config()
-    return {name: given.get(name, getattr(none, name)) for name in LIMITS}
+    return {name: given.get(name, getattr(none, name)) for name in (*LIMITS, *TRANSPORT)}
 
 
 def _pattern(text: str, last: re.Pattern[str] | None) -> re.Pattern[str] | None:

@@ -34,6 +34,7 @@ DEFAULTS = Config()
 
 
 LARGEST_LIMIT = 1_000_000  # connections, messages or rooms
+LONGEST_DEADLINE = 3600  # seconds
 LARGEST_BYTES_RATE = 999_999_999
 
 # Fields that may be empty: then what the server's environment says holds (settings.REALTIME["LIMITS"]).
@@ -51,10 +52,21 @@ LIMITS = {
     "bytes_rate": "BYTES_RATE",
 }
 
+# The same for the wire (settings.REALTIME["TRANSPORT"]).
+TRANSPORT = {
+    "read_timeout": "READ_TIMEOUT",
+    "write_timeout": "WRITE_TIMEOUT",
+    "app_ping_interval": "APP_PING_INTERVAL",
+    "compression": "COMPRESSION",
+    "compression_threshold": "COMPRESSION_THRESHOLD",
+}
 
-def _limit(label: str, variable: str, words: str, low: int = 0, high: int = LARGEST_LIMIT) -> Any:
+
+def _limit(
+    label: str, variable: str, words: str, low: int = 0, high: int = LARGEST_LIMIT, zero: str = "no limit"
+) -> Any:
     """A limit's field."""
-    none = "" if low else " 0: no limit."
+    none = "" if low else f" 0: {zero}."
     return models.PositiveIntegerField(
         label,
         null=True,
@@ -187,6 +199,40 @@ class ChatSettings(models.Model):
         "BYTES_RATE",
         "Of one connection's messages, in the long run; ten seconds' worth at once, and always one message.",
         high=LARGEST_BYTES_RATE,
+    )
+    read_timeout = _limit(
+        "a message takes at most",
+        "READ_TIMEOUT",
+        "Seconds from its first byte to its last. A client that drips is closed (code 4408).",
+        low=1,
+        high=LONGEST_DEADLINE,
+    )
+    write_timeout = _limit(
+        "nothing taken for at most",
+        "WRITE_TIMEOUT",
+        "Seconds in which a client takes no byte of what is sent to it. It is closed (code 4413).",
+        low=1,
+        high=LONGEST_DEADLINE,
+    )
+    app_ping_interval = _limit(
+        "ping messages every",
+        "APP_PING_INTERVAL",
+        "Seconds between two messages of type ping, beside the protocol's own pings.",
+        high=LONGEST_DEADLINE,
+        zero="none",
+    )
+    compression = models.BooleanField(
+        null=True,
+        blank=True,
+        help_text="Whether messages are compressed for clients that offer it (permessage-deflate); for those "
+        "who connect from now on. Unknown: what COMPRESSION says in the server's environment.",
+    )
+    compression_threshold = _limit(
+        "compress from",
+        "COMPRESSION_THRESHOLD",
+        "Bytes. Smaller messages are sent as they are.",
+        high=LARGEST_MESSAGE,
+        zero="all",
     )
     updated_at = models.DateTimeField("changed", auto_now=True)
 

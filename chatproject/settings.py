@@ -90,6 +90,13 @@ REALTIME = {
     },
     # Who may read /metrics: these networks, and who has the token. docs/monitoring.md.
     "METRICS": env.metrics("METRICS") | {"TOKEN": env.text("METRICS_TOKEN")},
+    "TRANSPORT": {
+        "read_timeout": env.whole("READ_TIMEOUT", 60, 1, 3600),  # seconds
+        "write_timeout": env.whole("WRITE_TIMEOUT", 60, 1, 3600),  # seconds
+        "app_ping_interval": env.whole("APP_PING_INTERVAL", 0, 0, 3600),  # seconds
+        "compression": env.flag("COMPRESSION", True),
+        "compression_threshold": env.whole("COMPRESSION_THRESHOLD", 512, 0, 65_536),  # bytes
+    },
 }
 
 # Failed sign-ins are counted here, for all workers together.

@@ -9,8 +9,11 @@ import os
 OURS = (
     "ALLOWED_HOSTS",
     "ALLOWED_ORIGINS",
+    "APP_PING_INTERVAL",
     "AUTH_ENABLED",
     "BYTES_RATE",
+    "COMPRESSION",
+    "COMPRESSION_THRESHOLD",
     "CONNECT_RATE",
     "DATABASE_URL",
     "ECHO_ENDPOINT",
@@ -35,6 +38,7 @@ OURS = (
     "MESSAGE_BURST",
     "MESSAGE_RATE",
     "PORT",
+    "READ_TIMEOUT",
     "SECRET_KEY",
     "SHUTDOWN_TIMEOUT",
     "TIME_ZONE",
@@ -43,6 +47,7 @@ OURS = (
     "USER_MESSAGE_BURST",
     "USER_MESSAGE_RATE",
     "WEB_CONCURRENCY",
+    "WRITE_TIMEOUT",
 )
 
 for name in OURS:

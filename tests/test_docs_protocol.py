@@ -127,6 +127,8 @@ def test_limits():
         config.send_buffer,
         config.heartbeat_interval,
         config.heartbeat_timeout,
+        config.read_timeout,
+        config.write_timeout,
         config.handshake_timeout,
         config.handler_timeout,
         MAX_DEPTH,

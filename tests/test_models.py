@@ -11,7 +11,7 @@ from django.core.management import call_command
 from django.db import IntegrityError, transaction
 
 from chat import live
-from chat.models import LIMITS, Access, ChatSettings, Room
+from chat.models import LIMITS, TRANSPORT, Access, ChatSettings, Room
 from chat.realtime.config import Config
 from chat.validators import MATCH_STEPS, validate_room_name, validate_room_pattern
 
@@ -95,6 +95,11 @@ class TestSettings:
             ("message_burst", [None, 1, 1_000_000], [0, 1_000_001]),
             ("user_message_burst", [None, 1, 1_000_000], [0, 1_000_001]),
             ("bytes_rate", [None, 0, 999_999_999], [-1, 1_000_000_000]),
+            ("read_timeout", [None, 1, 3600], [0, 3601]),
+            ("write_timeout", [None, 1, 3600], [0, 3601]),
+            ("app_ping_interval", [None, 0, 3600], [-1, 3601]),
+            ("compression", [None, True, False], ["perhaps"]),
+            ("compression_threshold", [None, 0, 65_536], [-1, 65_537]),
             ("slow_consumer_policy", ["close", "drop_oldest", "drop_newest"], ["wait", ""]),
         ],
     )
@@ -108,9 +113,12 @@ class TestSettings:
     def test_every_limit_of_the_environment_is_a_field(self, settings):
         """What the environment can say, the admin can say too, and a saved value (0 too) goes before it."""
         assert set(settings.REALTIME["LIMITS"]) == set(LIMITS)
+        assert set(settings.REALTIME["TRANSPORT"]) == set(TRANSPORT)
         for number, name in enumerate(LIMITS, 7):
             settings.REALTIME["LIMITS"][name] = number
-        assert live.limits_of(ChatSettings()) == settings.REALTIME["LIMITS"]
+        given = settings.REALTIME["LIMITS"] | settings.REALTIME["TRANSPORT"]
+        assert live.limits_of(ChatSettings()) == given
+        assert live.limits_of(ChatSettings(compression=False))["compression"] is False
         assert live.limits_of(ChatSettings(message_rate=0))["message_rate"] == 0
         assert live.limits_of(ChatSettings(max_rooms=3))["max_rooms"] == 3
 

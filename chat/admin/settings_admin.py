@@ -13,7 +13,7 @@ from simple_history.utils import update_change_reason
 
 from chat import live
 from chat.admin.history import HistoryAdmin
-from chat.models import LIMITS, ChatSettings
+from chat.models import LIMITS, TRANSPORT, ChatSettings
 
 IN_FORCE = "Changes are in force on every worker within 2 seconds, without a restart."
 ALWAYS_REQUIRED = (
@@ -41,6 +41,19 @@ class ChatSettingsAdmin(HistoryAdmin):
                 {
                     "description": "How clients are found that have gone without a word.",
                     "fields": ["heartbeat_interval", "heartbeat_timeout"],
+                },
+            ),
+            (
+                "The wire",
+                {
+                    "description": LIMITS_HELD,
+                    "fields": [
+                        "read_timeout",
+                        "write_timeout",
+                        "app_ping_interval",
+                        "compression",
+                        "compression_threshold",
+                    ],
                 },
             ),
             (
@@ -83,7 +96,7 @@ class ChatSettingsAdmin(HistoryAdmin):
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """A limit's empty field shows what holds then."""
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
-        if field is not None and db_field.name in LIMITS:
+        if field is not None and db_field.name in (*LIMITS, *TRANSPORT):
             field.widget.attrs["placeholder"] = str(live.default_limits()[db_field.name])
         return field
 

@@ -7,7 +7,7 @@ docs/extending.md shows its use.
 
 from __future__ import annotations
 
-from . import control  # registers the workers' answers
+from . import control, heartbeat  # noqa: F401 (they register what workers answer and do each second)
 from .auth import Identity
 from .authenticators import Authenticator, JWTAuthenticator, SessionAuthenticator
 from .codes import CloseCode

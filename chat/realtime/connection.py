@@ -49,6 +49,7 @@ class Connection:
         "_metadata",
         "_waiters",
         "address",
+        "asked",
         "busy_since",
         "bytes_in",
         "bytes_out",
@@ -67,6 +68,7 @@ class Connection:
         "messages_out",
         "room",
         "rooms",
+        "rtt",
         "send_bytes",
         "state",
         "transport",
@@ -88,6 +90,8 @@ class Connection:
         # The largest window that a compressed frame for it may need (``Frame.window``); 0: it takes none.
         self.window = 0
         self.consumer: Any = None
+        self.rtt: float | None = None  # seconds to the client and back, by the last ping that it answered
+        self.asked: tuple[str | None, float] | None = None  # the last application ping: its id, its time
         self.user: dict[str, Any] | None = None  # {"id", "username"} or None
         self.claims: dict[str, Any] | None = None  # what the user's token says beside; None without one
         self.expires_at: float | None = None  # when that token ends, seconds since the epoch
@@ -322,8 +326,8 @@ class Connection:
             "user_agent": self.user_agent,
             "connected_at": _iso(self.connected_at),
             "last_activity": _iso(self.last_activity),
-            "rtt": getattr(self, "rtt", None),
             "queue_depth": self.queue_depth,
+            "rtt": None if self.rtt is None else round(self.rtt, 4),
             "messages_in": self.messages_in,
             "messages_out": self.messages_out,
             "bytes_in": self.bytes_in,

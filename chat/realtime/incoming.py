@@ -181,6 +181,11 @@ class IncomingProtocol(HandshakingProtocol):
         if self._late is None and not self.reading_paused and self.state != self.STATE_CLOSED:
             self.transport.resumeProducing()
 
+    def reading_since(self, now: float) -> float:
+        """For how many seconds a message, or a piece of one, has been coming in."""
+        reader = self._reader
+        return 0.0 if reader is None or reader.idle or self.reading_paused else now - reader.since
+
     def pause_reading(self) -> None:
         """The application is behind: the peer has to wait."""
         if not self.reading_paused and self.transport is not None:

@@ -40,6 +40,7 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
     middleware: ClassVar[Sequence[Any]] = ()
     max_message_bytes: ClassVar[int | None] = None  # None: the setting in force
     reads_pieces: ClassVar[bool] = False  # whether larger messages than a frame come by ``receive_piece``
+    application_pings: ClassVar[bool] = False  # whether clients answer ``ping`` envelopes of the server's
     compression_window: ClassVar[int | None] = None  # see ``Config``; None: the setting in force
     subprotocols: ClassVar[Sequence[str]] = ()  # the first of them that the client offers is chosen
     subprotocol_required: ClassVar[bool] = False  # refuse clients that offer none of them

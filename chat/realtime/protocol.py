@@ -1,6 +1,6 @@
 """Our WebSocket protocol for Daphne: what its own can't say or can't bound.
 
-A subclass of Daphne's autobahn protocol, in four steps: ``handshaking.py``, ``incoming.py``, ``outgoing.py``
+A subclass of Daphne's autobahn protocol, in steps: ``handshaking.py``, ``incoming.py``, ``outgoing.py``
 and the connection's life and the application's events here. Autobahn keeps the handshake and the closing
 handshake; frames are ours, with limits, back-pressure in both directions, refusals with a status and a body,
 and every close code.
@@ -8,22 +8,30 @@ and every close code.
 
 from __future__ import annotations
 
+import fcntl
+import socket
+import struct
+import sys
+import termios
 import time
 from typing import Any
 
 from autobahn.websocket.types import ConnectionDeny
 
+from . import config
 from .codes import CloseCode
 from .errors import Refused, Unavailable
+from .frames import PING, build
+from .heartbeat import Step, decide
 from .outgoing import OutgoingProtocol
-
-PING_FRAME = b"\x89\x00"
 
 
 class WebSocketProtocol(OutgoingProtocol):
     """One socket, and its ``Connection``'s transport: ``ready``, ``write_frame``, ``close_now``."""
 
     last_asked = 0.0
+    _waiting = 0  # bytes in the system's buffer, at the last look
+    _ping: bytes | None = None  # the payload of the ping that is not answered yet
 
     def onConnect(self, request: Any) -> Any:
         if not request.headers.get("sec-websocket-protocol", "").isascii():
@@ -45,24 +53,55 @@ class WebSocketProtocol(OutgoingProtocol):
         elif self.duration() > self.server.websocket_timeout >= 0:
             self.end(CloseCode.NORMAL, "connected for too long")
 
-    # --- heartbeat --------------------------------------------------------------------------------
+    # --- heartbeat and deadlines ------------------------------------------------------------------
 
-    def check_heartbeat(self, now: float, interval: float, timeout: float) -> None:
-        """Ping a silent peer; part with one that is silent for too long (RFC 6455 section 5.5.2).
-
-        Anything it sends, and any byte it takes, is a sign of life.
-        """
-        silent = now - self.last_seen
-        if silent < interval or self.state != self.STATE_OPEN:
+    def check(self, now: float, interval: float, timeout: float) -> None:
+        """Once a second. Anything that the peer sends, and any byte that it takes, is a sign of life."""
+        if self.state != self.STATE_OPEN or self._ending:
             return
-        if self.reading_paused and self.ready:
+        settings = config.current()
+        if not self.ready:
+            taken = self._taken_at(now)
+            self.last_seen = max(self.last_seen, taken)
+            if now - taken >= settings.write_timeout:
+                self.end(CloseCode.SLOW_CONSUMER, give_up_after=1.0)
+                return
+        elif self.reading_paused:
             self.last_seen = now  # it is we who don't listen
-        elif silent >= timeout:
+            return
+        if self._late is None and self.reading_since(now) >= settings.read_timeout:
+            self.end(CloseCode.HEARTBEAT_MISSED, "the message took too long", give_up_after=1.0)
+            return
+        step = decide(now, self.last_seen, self.last_asked, interval, timeout)
+        if step is Step.GONE:
             self.end(CloseCode.HEARTBEAT_MISSED, give_up_after=1.0)
-        elif now - self.last_asked >= interval:
+        elif step is Step.PING:
             self.last_asked = now
             if self.ready:
-                self.transport.write(PING_FRAME)
+                self._ping = struct.pack("!d", now)
+                self.transport.write(build(PING, self._ping))
+
+    def _taken_at(self, now: float) -> float:
+        """When the peer last took something. The system's own buffer may hold megabytes, and lets us write
+        again only when a third of it is free; so what it still has is looked at too."""
+        transport = self.transport
+        if not hasattr(transport, "taken_at"):
+            return now
+        waiting, self._waiting = self._waiting, unsent(transport.socket)
+        if self._waiting < waiting:
+            transport.taken_at = now
+        return float(transport.taken_at)
+
+    def onPong(self, payload: bytes) -> None:
+        """The answer to our ping tells how far away the peer is; any other pong tells nothing."""
+        if payload == self._ping:
+            self._ping = None
+            if self.connection is not None:
+                self.connection.rtt = self.last_seen - self.last_asked
+
+    def resume_reading(self) -> None:
+        self._ping = None  # its answer has lain about meanwhile
+        super().resume_reading()
 
     # --- the application's events -----------------------------------------------------------------
 
@@ -127,3 +166,11 @@ class WebSocketProtocol(OutgoingProtocol):
 
     def duration(self) -> float:
         return time.time() - self.socket_opened
+
+
+def unsent(sock: socket.socket) -> int:
+    """Bytes that were written to a socket and not taken by its peer yet (tcp(7), SIOCOUTQ)."""
+    try:
+        return int.from_bytes(fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except OSError:
+        return 0

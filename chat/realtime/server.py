@@ -11,6 +11,7 @@ import gc
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -45,6 +46,7 @@ class EagerTransport(tcp.Server):
 
     pause_at_once = False
     producerPaused: bool = False
+    taken_at = 0.0  # when the peer last took something of what waits; the loop's time
 
     def write(self, data: bytes) -> None:
         """Send now; what the socket does not take waits, and a WebSocket's producer is paused at once: its
@@ -61,10 +63,21 @@ class EagerTransport(tcp.Server):
 
     def keep(self, data: bytes) -> None:
         """Let the reactor send it when the socket takes more."""
+        if not (self._tempDataBuffer or self.dataBuffer):
+            self.taken_at = time.monotonic()
         super().write(data)
         if self.pause_at_once and self.producer is not None and not self.producerPaused:
-            self.producerPaused = True
-            self.producer.pauseProducing()
+            limit = config.current().write_buffer
+            if not limit or self._tempDataLen + len(self.dataBuffer) - self.offset > limit:
+                self.producerPaused = True
+                self.producer.pauseProducing()
+
+    def writeSomeData(self, data: bytes) -> Any:
+        """Twisted: the socket takes more."""
+        taken = super().writeSomeData(data)
+        if isinstance(taken, int) and taken > 0:
+            self.taken_at = time.monotonic()
+        return taken
 
 
 class Channel(http.HTTPChannel):
@@ -214,7 +227,7 @@ class Server(DaphneServer):
         timeout -= min(2.0, timeout / 10)
         interval = min(interval, timeout / 2)  # a ping needs time to be answered
         for protocol in list(self.sockets):
-            protocol.check_heartbeat(now, interval, timeout)
+            protocol.check(now, interval, timeout)
         for channel, deadline in list(self.arriving.items()):
             if now >= deadline:
                 del self.arriving[channel]

@@ -63,7 +63,7 @@ FIELDS: dict[str, Callable[[Any], Any]] = {
     "last_activity": lambda c: c.last_activity,
     "age": lambda c: time.time() - c.connected_at,  # seconds
     "idle": lambda c: time.time() - c.last_activity,  # seconds
-    "rtt": lambda c: getattr(c, "rtt", None),  # seconds; None before the first answered ping
+    "rtt": lambda c: c.rtt,  # seconds; None before the first answered ping
     "queue_depth": lambda c: c.queue_depth,
     "messages_in": lambda c: c.messages_in,
     "messages_out": lambda c: c.messages_out,

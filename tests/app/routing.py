@@ -1,6 +1,6 @@
 from django.urls import path
 
-from tests.app import consumers, extending, identity, reach
+from tests.app import consumers, extending, identity, reach, wire
 
 websocket_urlpatterns = [
     path("test/habits/<slug:topic>", consumers.Habits.as_asgi()),
@@ -28,5 +28,9 @@ websocket_urlpatterns = [
     path("test/identity/keys", identity.Keys.as_asgi()),
     path("test/identity/no-tokens", identity.NoTokens.as_asgi()),
     path("test/identity/gated/<who>", identity.Gated.as_asgi()),
+    path("test/large", wire.Large.as_asgi()),
+    path("test/small", wire.Small.as_asgi()),
+    path("test/pieces/<slug:pace>", wire.Pieces.as_asgi()),
+    path("test/pinged", wire.Pinged.as_asgi()),
     path("test/members", consumers.MembersOnly.as_asgi()),
 ]
