@@ -1,10 +1,12 @@
 """static/chat/client.js on pages of another site, in a real Chromium, as docs/client.md says."""
 
+import json
 import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 from playwright.sync_api import Browser, Page
@@ -65,7 +67,11 @@ def elsewhere(_elsewhere: Elsewhere) -> Elsewhere:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, _elsewhere: Elsewhere) -> Iterator[Server]:
     with serving(tmp_path_factory.mktemp("elsewhere"), ALLOWED_ORIGINS=_elsewhere.url) as server:
-        server.shell("from chat.models import Room; Room.objects.create(name='closed', closed=True)")
+        server.shell(
+            "from django.contrib.auth import get_user_model\n"
+            "get_user_model().objects.create_user('grace', password='correct-horse')\n"
+            "from chat.models import Room; Room.objects.create(name='closed', closed=True)"
+        )
         yield server
 
 
@@ -168,6 +174,30 @@ def test_a_page_elsewhere_learns_why(
     page.goto(elsewhere.url)
     why = ask(page, f"{server.url}/api/chat-api/ws/not%20a%20room", token)
     assert (why["kind"], why["code"]) == ("refused", "unauthenticated" if token else "invalid_room")
+
+
+def test_a_token_signs_in_from_elsewhere(server: Server, windows: Windows, elsewhere: Elsewhere) -> None:
+    """A page of another site connects as a user, by the subprotocols that the page of the docs offers."""
+    credentials = json.dumps({"username": "grace", "password": "correct-horse"}).encode()
+    headers = {"Content-Type": "application/json"}
+    with urlopen(Request(f"{server.url}/api/chat-api/token", credentials, headers), timeout=10) as answer:
+        token = json.load(answer)["access"]
+    page = windows(server).page
+    page.goto(elsewhere.url)
+    [line] = [one for one in DOCS.splitlines() if "bearer.${" in one]
+    expression = re.sub(r".*(\[.*\]).*", r"\1", line).replace("await freshToken()", "token")
+    username = page.evaluate(
+        f"""async ([base, token]) => {{
+            const {{ ChatClient }} = await import(`${{base}}/static/chat/client.js`);
+            const client = new ChatClient(`${{base}}/api/chat-api/ws`, {{ protocols: () => {expression} }});
+            await new Promise((resolve) => client.on("open", resolve) && client.open());
+            const renewed = await client.request({{ type: "auth", data: {{ token }} }});
+            client.close();
+            return [client.welcome.user.username, renewed.user.username];
+        }}""",
+        [server.url, token],
+    )
+    assert username == ["grace", "grace"]
 
 
 def test_a_page_of_a_foreign_site_learns_that_it_is_foreign(server: Server, windows: Windows) -> None:

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser
 from websockets.sync.client import connect
 
-from tests.browser import Server, Windows, chromium, serving
+from tests.browser import WELCOME, Scripted, Server, Window, Windows, chromium, serving
 
 
 @pytest.fixture(scope="module")
@@ -240,6 +240,42 @@ def test_signing_in_opens_the_room_and_signing_out_ends_it(server: Server, windo
     page.wait_for_url(f"{server.url}/?room=lobby")
     window.connected()  # as Ada, whom this browser remembers
     window.reads("#me-name", "Ada")
+
+
+def test_a_page_knows_that_it_was_signed_out_elsewhere(server: Server, windows: Windows) -> None:
+    """Signed out in another tab, the page says so; connected again it goes by what the server says it is."""
+    window = windows(server).open("/accounts/login/?next=/?room=tabs")
+    page = window.page
+    page.get_by_label("Username").fill("grace")
+    page.get_by_label("Password").fill("correct-horse")
+    page.get_by_role("button", name="Sign in").click()
+    window.connected()
+    window.reads(".me", "Signed in")
+    other = Window(window.context, server.url).enter("tabs")
+    other.page.locator("#rooms").get_by_role("button", name="Sign out").click()
+    window.reads("#banner", "You were signed out.")
+    assert page.locator("#banner").get_by_role("link", name="Sign in").is_visible()
+    page.locator("#banner").get_by_role("button", name="Connect again").click()
+    window.connected()
+    window.reads(".me", "Guest")
+    window.reads(".me", "Signed out · Sign in")
+
+
+def test_a_large_room_says_what_is_not_told(server: Server, windows: Windows) -> None:
+    """Where a room is too large for presence the page says so, and claims no exact number."""
+    window = windows(server, "Ada")
+    sockets = Scripted(window)
+    window.enter("crowd")
+    limits = {"max_message_bytes": 65536, "presence_limit": 3}
+    sockets.send("system", WELCOME | {"limits": limits})
+    members = [{"id": str(number), "name": f"P{number}", "user": None} for number in (10, 2)]
+    sockets.send("system", {"event": "members", "members": members, "truncated": False})
+    window.reads("#room-count", "3+ people here")
+    window.reads("#people", "In a room of more than 3 nobody is told who comes and goes.")
+    assert window.people() == ["Ada", "P2", "P10"]
+    sockets.send("presence", {"status": "offline"}, **{"from": "2"})
+    window.reads("#room-count", "2 people here")
+    assert "more than 3" not in window.page.locator("#people").inner_text()
 
 
 def test_a_server_for_users_only_offers_the_sign_in(

@@ -83,7 +83,7 @@ export class People extends Emitter {
       person.self ||= member.id === this.#self?.id;
       people.set(key, person);
     }
-    return [...people.values()].sort((a, b) => b.self - a.self || a.name.localeCompare(b.name));
+    return [...people.values()].sort((a, b) => b.self - a.self || a.name.localeCompare(b.name, undefined, { numeric: true }));
   }
 
   #apply(member, online) {

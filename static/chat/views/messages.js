@@ -7,7 +7,7 @@ const LONG_TEXT = 1_500; // characters from which a message is folded
 const LONG_LINES = 18;
 
 const DELIVERY_WORDS = {
-  queued: "Waiting for the connection",
+  queued: "Waiting to be sent",
   sending: "Sending",
   sent: "Sent",
   failed: "Not sent",

@@ -57,6 +57,7 @@ export class PeopleView {
     write(byId("people-count"), known ? `${count}${more}` : "");
     write(byId("people-badge"), known ? `${count}${more}` : "");
     write(byId("room-count"), this.#headline(count, more));
+    write(byId("people-limit"), known && this.people.unheard ? this.#limit() : "");
     write(byId("people-note"), this.#note(count, hidden));
   }
 
@@ -68,15 +69,16 @@ export class PeopleView {
       : `${plural(`${count}${more}`, "person", "people")} here`;
   }
 
+  #limit() {
+    return `In a room of more than ${this.people.presenceLimit} nobody is told who comes and goes.`;
+  }
+
   #note(count, hidden) {
     if (this.room() === null)
       return "What is said here reaches all who are connected, in whatever room. There is no list of them.";
     if (!this.people.known) return "";
-    const more = hidden ? `and ${hidden} more. ` : "";
-    if (this.people.unheard)
-      return `${more}In a room of more than ${this.people.presenceLimit} who comes and goes is not shown.`;
     if (this.people.truncated) return "More people are here than this list holds.";
-    if (hidden) return more.trim();
+    if (hidden) return `and ${hidden} more`;
     return count === 1 ? "Nobody else is here. Send them the link?" : "";
   }
 }
