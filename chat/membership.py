@@ -6,6 +6,8 @@ presence. `RoomMember` begins and ends memberships; which ones a connection has,
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +23,7 @@ from chat.realtime import (
     Unavailable,
     config,
     envelope,
+    log,
     on,
 )
 from chat.realtime.census import Place
@@ -28,6 +31,8 @@ from chat.realtime.connection import State
 from chat.realtime.consumer import ref_of
 from chat.realtime.frames import Frame
 from chat.realtime.groups import room_group
+
+logger = logging.getLogger("chat")
 
 
 class RoomMember(RealtimeConsumer):
@@ -41,6 +46,7 @@ class RoomMember(RealtimeConsumer):
     claims: dict[str, Any] | None = None
     members = 0  # in it on all workers, when this connection came
     _gone: Sequence[str] = ()  # the rooms that it was in at its end
+    _changing: asyncio.Lock | None = None  # made with the first `join`
     _keys: dict[str, str] | None = None  # room → the hash of the password with which it came in
 
     # --- coming -----------------------------------------------------------------------------------
@@ -99,6 +105,9 @@ class RoomMember(RealtimeConsumer):
         """
         connection = self.connection
         members = await actions.enter(connection, room)
+        if connection.state is State.CLOSED:  # meanwhile, where handlers run beside its end
+            actions.leave(connection, room, announced=False)
+            raise EnvelopeError("The connection has ended.")
         if room == self.room:
             connection.room = room
         else:
@@ -139,6 +148,7 @@ class RoomMember(RealtimeConsumer):
         """It may not be in the room any more: its endpoint's own ends the connection."""
         if room not in self.entered:
             return
+        log.event(logger, logging.INFO, "put_out", connection=self.connection, room=room, reason=reason)
         if room != self.room:
             self.put_out(room, reason)
         elif reason == "unavailable":  # it may come back, and is looked at then
@@ -194,25 +204,37 @@ class RoomMember(RealtimeConsumer):
         """One more room on this socket; one that it is in already is answered the same."""
         room, ref = _named(message)
         options = message.data if type(message.data) is dict else {}
-        came = 0
-        if not self.connection.in_room(room):
-            try:
-                came = await self._enter_by_wish(room, options.get("password"))
-            except Refused as refusal:  # what a handshake would be refused with
-                raise EnvelopeError(
-                    refusal.message, code=refusal.code, retry_after=refusal.retry_after
-                ) from None
-        self._tell("joined", room, ref)
+        async with self._turn():
+            came = await self._enter_by_wish(room, options.get("password"))
+            self._tell("joined", room, ref)
         if came:
             self.greet(room, came)
         if options.get("members") is True:
             await self.send_members(room)
 
+    def _turn(self) -> asyncio.Lock:
+        """One change after the other, for consumers whose handlers run beside each other."""
+        if self._changing is None:
+            self._changing = asyncio.Lock()
+        return self._changing
+
     async def _enter_by_wish(self, room: str, password: Any) -> int:
-        """Returns the room's members. Raises Refused, EnvelopeError(``too_many_rooms``), LayerUnavailable."""
+        """Returns the room's members, or 0 where it was in there already. Raises EnvelopeError: what a
+        handshake would be refused with, or ``too_many_rooms``."""
+        if self.connection.in_room(room):
+            return 0
         most = config.current().max_rooms
         if most and len(self.connection.all_rooms()) >= most:
             raise EnvelopeError(f"One connection may be in {most} rooms.", code="too_many_rooms")
+        try:
+            return await self._enter_by_right(room, password)
+        except Refused as refusal:
+            raise EnvelopeError(refusal.message, code=refusal.code, retry_after=refusal.retry_after) from None
+        except LayerUnavailable as error:
+            words = "The room can't be joined: the server's message bus can't be reached. Try again."
+            raise EnvelopeError(words, code=error.code, retry_after=2) from None
+
+    async def _enter_by_right(self, room: str, password: Any) -> int:
         members = 0
         try:
             while True:
@@ -230,9 +252,10 @@ class RoomMember(RealtimeConsumer):
     async def leave_room(self, message: Incoming) -> None:
         """Out of a room, its endpoint's own too: the socket lives on, and may join it again."""
         room, ref = _named(message)
-        self.must_be_in(room)
-        self.quit(room)
-        self._tell("left", room, ref)
+        async with self._turn():
+            self.must_be_in(room)
+            self.quit(room)
+            self._tell("left", room, ref)
 
     def must_be_in(self, room: str) -> None:
         if not self.connection.in_room(room):

@@ -7,11 +7,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from channels.testing import WebsocketCommunicator
+from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import ImproperlyConfigured
 from websockets.exceptions import InvalidStatus
 
+from chat import authorizer
+from chat.realtime.groups import room_group
+from chat.realtime.runtime import get_hub
+from chatproject.asgi import application
 from tests.kit import ChatServer, Client, RedisServer, eventually, on_each_worker
 from tests.pages import ROOT, blocks, read
 from tests.test_rooms_join import joined, left, refused
+from tests.token_support import forge, mint
 
 PAGE = read("rooms.md")
 FILE = re.compile(r"# (teams/\w+\.py)\n")
@@ -268,3 +276,107 @@ def test_a_misspelt_authorizer_is_found_at_the_start(app, own):
         server.cleanup()
         assert found.returncode != 0
         assert "chat.E101" in found.stderr
+
+
+async def test_a_token_that_names_the_team_opens_its_room(teams, connect, room):
+    """The authorizer has the claims, at the handshake and at a `join`; a token with other teams opens
+    nothing."""
+    ada = await asyncio.to_thread(teams.create_user, f"token-{room}")
+    access = (await asyncio.to_thread(mint, teams, ada))["access"]
+    for named, expected in ((room, 101), ("another", 403)):
+        headers = {"Authorization": f"Bearer {forge(access, teams=[named])}"}
+        assert await status(connect, teams.ws(f"team-{room}"), headers=headers) == expected
+        client = await connect(teams.ws(), headers=headers)
+        if expected == 101:
+            await joined(client, f"team-{room}")
+        else:
+            await refused(client, {"type": "join", "room": f"team-{room}"}, "forbidden")
+
+
+async def test_a_fresh_token_is_looked_at_in_each_room(teams, connect, room):
+    """`auth` with a token of other teams: out of the rooms that it does not open, and into those it does."""
+    ada = await asyncio.to_thread(teams.create_user, f"fresh-{room}")
+    access = (await asyncio.to_thread(mint, teams, ada))["access"]
+    old, new = forge(access, teams=[f"{room}-1"]), forge(access, teams=[f"{room}-2"])
+    client = await connect(teams.ws(), headers={"Authorization": f"Bearer {old}"})
+    await joined(client, room)
+    await joined(client, f"team-{room}-1")
+    await refused(client, {"type": "join", "room": f"team-{room}-2"}, "forbidden")
+    await client.send({"type": "auth", "id": "a", "data": {"token": new}})
+    await client.expect(type="ack", data={"ref": "a"})
+    frame = await client.expect(SOON, type="system", data={"event": "left"})
+    assert frame["data"] == {"event": "left", "room": f"team-{room}-1", "reason": "access_withdrawn"}
+    await joined(client, f"team-{room}-2")
+    await client.send_chat("still here", room=room)
+    await client.expect(type="chat", room=room)
+
+
+# --- what happens at the same time ------------------------------------------------------------------------
+
+
+class Gate:
+    """An authorizer that answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.asked: asyncio.Queue[str] = asyncio.Queue()
+        self.answers: asyncio.Queue[bool] = asyncio.Queue()
+
+    async def __call__(self, room: str, user: object, claims: object, connection: object) -> bool:
+        await self.asked.put(room)
+        return await self.answers.get()
+
+
+@pytest.fixture
+async def gate(layer):
+    """The gate is asked; a socket of the chat, in this process, is what it is asked about."""
+    found = Gate()
+
+    async def may_join(*about: object) -> bool:
+        return await found(*about)
+
+    authorizer.register(may_join)
+    yield found
+    authorizer.unregister(may_join)
+
+
+def socket_for(path: str) -> WebsocketCommunicator:
+    socket = WebsocketCommunicator(application, path)
+    socket.scope["user"] = AnonymousUser()
+    return socket
+
+
+async def test_a_right_that_is_lost_while_a_join_is_decided_counts(gate, room):
+    """The authorizer says yes, and while it does, somebody calls for a re-check that finds no member yet:
+    it is asked once more, and its no is the answer."""
+    socket = socket_for("/api/chat-api/ws")
+    assert (await socket.connect(timeout=5))[0]
+    await socket.receive_json_from(5)
+    await socket.send_json_to({"type": "join", "id": "j", "room": room})
+    assert await asyncio.wait_for(gate.asked.get(), 5) == room
+    assert authorizer.recheck(get_hub(), room=room) == 0
+    await gate.answers.put(True)
+    await asyncio.wait_for(gate.asked.get(), 5)
+    await gate.answers.put(False)
+    answer = (await socket.receive_json_from(5))["data"]
+    assert (answer["code"], answer["ref"]) == ("forbidden", "j")
+    assert room_group(room) not in get_hub().groups
+    await socket.disconnect()
+
+
+async def test_a_right_that_is_lost_while_a_handshake_is_decided_counts(gate, room):
+    """The same at the room's own endpoint: asked once more, and refused."""
+    socket = socket_for(f"/api/chat-api/ws/{room}")
+    connecting = asyncio.create_task(socket.connect(timeout=5))
+    assert await asyncio.wait_for(gate.asked.get(), 5) == room
+    authorizer.recheck(get_hub(), room=room)
+    await gate.answers.put(True)
+    await asyncio.wait_for(gate.asked.get(), 5)
+    await gate.answers.put(False)
+    assert not (await connecting)[0]
+    assert room_group(room) not in get_hub().groups
+
+
+def test_only_coroutine_functions_are_registered():
+    """What can't be awaited is refused when it is registered, not at the first visitor."""
+    with pytest.raises(ImproperlyConfigured):
+        authorizer.register(lambda *about: True)

@@ -4,7 +4,14 @@ import asyncio
 import secrets
 
 import pytest
+from channels.testing import WebsocketCommunicator
+from django.contrib.auth.models import AnonymousUser
 
+from chat.consumers import GlobalChatConsumer
+from chat.realtime import config
+from chat.realtime.census import census_of
+from chat.realtime.groups import room_group
+from chat.realtime.runtime import get_hub
 from chat.realtime.testing.workers import ask
 from tests.kit import ChatServer, Client, all_heard, eventually, on_each_worker
 
@@ -401,3 +408,107 @@ async def test_one_process_does_the_same(memory_server, connect, room):
     await bob.expect(type="chat", from_=ada.id)
     await left(ada, room)
     await bob.expect(type="presence", from_=ada.id, data={"status": "offline"})
+
+
+# --- what can go wrong --------------------------------------------------------------------------------
+
+
+async def test_a_join_without_redis_is_unavailable_and_leaves_nothing(start_server, own_redis, connect, room):
+    """While Redis is frozen a `join` is `unavailable` within its deadline and the socket lives on; when Redis
+    is back the room has its members, and nobody else is counted."""
+    server: ChatServer = await asyncio.to_thread(start_server, own_redis.url, workers=2)
+    clients = await on_each_worker(server, lambda: connect(server.ws()))
+    await joined(clients[0], f"{room}-kept")
+    own_redis.freeze()
+    try:
+        for client in clients:
+            told = await refused(client, {"type": "join", "room": room}, "unavailable")
+            assert told["retry_after"] > 0
+            await refused(client, {"type": "chat", "room": room, "data": {"content": "x"}}, "not_in_room")
+    finally:
+        own_redis.thaw()
+
+    async def can_join() -> bool:
+        await clients[0].send({"type": "join", "id": "again", "room": room})
+        while (frame := await clients[0].next())["data"].get("ref") != "again":
+            pass
+        return bool(frame["type"] == "system")
+
+    await eventually(can_join, "a join", 10)
+
+    async def counted() -> bool:
+        with own_redis.client() as keys:
+            counts = keys.hgetall(f"chat:census:{room_group(room)}")
+        return list(counts.values()) == ["1"]
+
+    await eventually(counted, "one member", 10)
+    await clients[0].send_chat("still here", room=f"{room}-kept")
+    await clients[0].expect(type="chat", room=f"{room}-kept")
+
+
+async def test_rooms_that_were_joined_and_left_leave_nothing_behind(start_server, own_redis, connect, room):
+    """However they end (leave, goodbye, cut): no group, no count, no list of members stays on a worker or in
+    Redis."""
+    server: ChatServer = await asyncio.to_thread(start_server, own_redis.url, workers=2)
+
+    async def state() -> tuple[list[dict], list[str]]:
+        rooms = [answer["rooms"] for answer in await ask(server, "rooms")]
+        with own_redis.client() as keys:
+            channels = [name for name in keys.pubsub_channels() if "room" in name]
+            return rooms, [name for name in keys.keys("*census*") if "room" in name] + channels
+
+    for end in ("leave", "goodbye", "cut"):
+        clients = await on_each_worker(server, lambda: connect(server.ws()))
+        for client in clients:
+            for number in range(5):
+                await joined(client, f"{room}-{number}", members=True)
+        for client in clients:
+            if end == "leave":
+                for number in range(5):
+                    await left(client, f"{room}-{number}")
+            elif end == "goodbye":
+                await client.close()
+            else:
+                client.abort()
+
+        async def nothing() -> bool:
+            return await state() == ([{}, {}], [])
+
+        await eventually(nothing, f"nothing left after: {end}", 10)
+
+
+class SideBySide(GlobalChatConsumer):
+    """Its handlers run beside each other."""
+
+    concurrency = 5
+
+
+async def test_joins_beside_each_other_are_one_membership(layer, room):
+    """A consumer whose handlers run at the same time: the same room five times is one place, and the limit
+    on rooms holds exactly."""
+    before = config.current().max_rooms
+    config.apply(max_rooms=3)
+    socket = WebsocketCommunicator(SideBySide.as_asgi(), "/api/chat-api/ws")
+    socket.scope["user"] = AnonymousUser()
+    try:
+        assert (await socket.connect(timeout=5))[0]
+        ident = (await socket.receive_json_from(5))["data"]["client_id"]
+        for _ in range(5):
+            await socket.send_json_to({"type": "join", "id": "same", "room": room})
+        for _ in range(5):
+            assert (await socket.receive_json_from(5))["data"]["event"] == "joined"
+        for number in range(5):
+            await socket.send_json_to({"type": "join", "id": "more", "room": f"{room}-{number}"})
+        answers = [(await socket.receive_json_from(5))["data"] for _ in range(5)]
+        assert (
+            sorted(answer.get("code", "joined") for answer in answers)
+            == ["joined"] * 2 + ["too_many_rooms"] * 3
+        )
+        hub = get_hub()
+        assert len(hub.connections[ident].all_rooms()) == 3
+        assert census_of(hub).counted[room_group(room)] == 1
+        await socket.disconnect()
+        assert room_group(room) not in census_of(hub).counted
+        assert room_group(room) not in hub.groups
+    finally:
+        config.apply(max_rooms=before)
