@@ -39,7 +39,8 @@ async def test_nobody_is_told_of_itself(server, connect, room):
     await connect(server.ws(room))
     guest = await connect(server.ws(room))
     await all_heard(server, guest)
-    assert await guest.all(type="presence") == []
+    # That the first one is here may be published as late as this, on a busy machine.
+    assert await guest.all(type="presence", from_=guest.id) == []
 
 
 async def test_a_cut_line_is_a_going(server, connect, room):
