@@ -128,6 +128,8 @@ class ChatConsumer(RoomMember, SignInConsumer):
                 "send_buffer": settings.send_buffer,
                 "presence_limit": live.policy().presence_limit,
                 "rooms": settings.max_rooms,
+                "message_rate": settings.message_rate,
+                "message_burst": settings.message_burst,
             },
             "heartbeat": {
                 "interval": settings.heartbeat_interval,

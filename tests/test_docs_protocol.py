@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.conf import settings
 
 from chat.api.serializers import BroadcastSerializer
 from chat.consumers import MAX_NAME, ChatConsumer
 from chat.live import Policy
 from chat.presence import MAX_LISTED
 from chat.realtime import errors
+from chat.realtime.allowance import MOST_REFUSED
 from chat.realtime.codes import CloseCode, comes_back
 from chat.realtime.config import Config
 from chat.realtime.envelope import MAX_DEPTH, MAX_ID_LENGTH, decode, encode
@@ -83,7 +85,8 @@ def test_refusals():
 def test_error_codes():
     """The table of errors has each code that an `error` message can have, and no other."""
     told = {said for cell in table(PAGE, "code of an `error`").column() for said in code(cell)}
-    made = {said for _, said in raised(errors.EnvelopeError) | raised(errors.LayerUnavailable)}
+    kinds = (errors.EnvelopeError, errors.LayerUnavailable, errors.RateLimited)
+    made = {said for kind in kinds for _, said in raised(kind)}
     # A `join` is refused as a handshake for that room would be.
     of_a_join = {"forbidden", "invalid_room", "password_required", "rate_limited", "room_full"}
     assert of_a_join <= {said for _, said in raised(errors.Refused)}
@@ -121,9 +124,13 @@ def test_what_a_server_sends():
 
 def test_limits():
     """The table of limits has the values in force."""
-    config = Config()
+    config, limits = Config(), settings.REALTIME["LIMITS"]
     expected = [
         config.max_message_bytes,
+        limits["message_rate"],
+        limits["message_burst"],
+        limits["bytes_rate"],
+        MOST_REFUSED,
         config.send_buffer,
         config.heartbeat_interval,
         config.heartbeat_timeout,
@@ -135,7 +142,7 @@ def test_limits():
         MAX_ID_LENGTH,
     ]
     assert table(PAGE, "limit", "value").column(1) == [
-        f"{value:,g}" if value < 1e5 else str(value) for value in expected
+        f"{value:,}" if isinstance(value, int) else f"{value:g}" for value in expected
     ]
     assert f"1 to {MAX_NAME} characters" in PAGE
     assert f"up to {MAX_LISTED} of" in PAGE

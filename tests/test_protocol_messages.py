@@ -32,7 +32,14 @@ async def test_welcome_is_the_first_frame(server, room, in_room):
         "event": "welcome",
         "room": expected_room,
         "user": None,
-        "limits": {"max_message_bytes": 65536, "send_buffer": 256, "presence_limit": 100},
+        "limits": {
+            "max_message_bytes": 65536,
+            "send_buffer": 256,
+            "presence_limit": 100,
+            "rooms": 50,
+            "message_rate": 20,
+            "message_burst": 100,
+        },
         "heartbeat": {"interval": 25, "timeout": 60},
     }
 

@@ -21,6 +21,7 @@ from .errors import (
     InvalidToken,
     LayerUnavailable,
     NotFound,
+    RateLimited,
     RealtimeError,
     Refused,
     Unauthenticated,
@@ -63,6 +64,7 @@ from .shipped import (
 )
 from .signin import SignInConsumer
 from .state import IllegalMove
+from .throttle import RateLimit
 from .where import InvalidCondition, predicate
 
 __all__ = [
@@ -90,6 +92,8 @@ __all__ = [
     "MessageMetrics",
     "MessageType",
     "NotFound",
+    "RateLimit",
+    "RateLimited",
     "RealtimeConsumer",
     "RealtimeError",
     "Receipt",

@@ -21,6 +21,7 @@ class CloseCode(IntEnum):
     INTERNAL_ERROR = 1011
     HEARTBEAT_MISSED = 4408
     SLOW_CONSUMER = 4413
+    RATE_EXCEEDED = 4429
     CREDENTIALS_ENDED = 4501
     ACCESS_WITHDRAWN = 4503
     CLOSED_BY_ADMINISTRATOR = 4510
@@ -33,6 +34,7 @@ REASONS: dict[int, str] = {
     CloseCode.INTERNAL_ERROR: "internal error",
     CloseCode.HEARTBEAT_MISSED: "no sign of life",
     CloseCode.SLOW_CONSUMER: "too slow to keep up",
+    CloseCode.RATE_EXCEEDED: "too many messages",
     CloseCode.CREDENTIALS_ENDED: "signed out",
     CloseCode.ACCESS_WITHDRAWN: "access to the room withdrawn",
     CloseCode.CLOSED_BY_ADMINISTRATOR: "closed by an administrator",

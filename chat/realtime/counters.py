@@ -57,6 +57,7 @@ class Counters:
         "messages_in",
         "messages_out",
         "outcomes",
+        "rate_limited",
         "received",
         "refusals",
         "refused",
@@ -67,6 +68,7 @@ class Counters:
     def __init__(self) -> None:
         self.messages_in = self.messages_out = self.dropped = 0
         self.slow_closed = self.accepted = self.refused = self.deaf = 0
+        self.rate_limited = 0  # messages that were refused for coming too fast
         self.bytes_in = self.bytes_out = 0  # of connections that are gone; open ones have their own
         self.received: dict[str, int] = {}  # messages by type: those that a handler was there for
         self.sent: dict[bytes, int] = {}  # messages by type

@@ -10,13 +10,14 @@ from typing import Any, ClassVar
 from channels.exceptions import StopConsumer
 from channels.layers import get_channel_layer
 
-from . import config, envelope, log
+from . import allowance, config, envelope, log
 from .codes import CloseCode
 from .connection import State
 from .counters import add
 from .errors import Disconnect, RealtimeError
-from .events import EventsConsumer, is_ending
+from .events import is_ending
 from .frames import Frame
+from .limiting import LimitedConsumer
 from .middleware import chain_of
 from .pieces import Piece
 from .refusal import answer_request
@@ -29,7 +30,7 @@ logger = logging.getLogger("chat.realtime")
 LAST_MOMENT = 1.0
 
 
-class DispatchingConsumer(EventsConsumer):
+class DispatchingConsumer(LimitedConsumer):
     """Step 4 of a consumer's life, without the handlers."""
 
     concurrency: ClassVar[int] = 1
@@ -89,6 +90,10 @@ class DispatchingConsumer(EventsConsumer):
             return
         connection.received(size)
         piece = event.get("piece")
+        if self.limited and not self._within_limits(text, size, piece):
+            return
+        if self.limited and allowance.user_limit() and not await self._within_user_limit(text, piece):
+            return
         if self.concurrency > 1 and piece is None:
             await self._begin(text, data)
             return

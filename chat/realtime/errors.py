@@ -58,6 +58,15 @@ class InvalidToken(EnvelopeError):
     message = "The token is not valid."
 
 
+class RateLimited(RealtimeError):
+    """More came than a limit allows. ``retry_after``: when the next one would be accepted."""
+
+    status = 429
+    come_back = True
+    code = "rate_limited"
+    message = "You are sending too fast. Wait a moment."
+
+
 class LayerUnavailable(RealtimeError):
     """The channel layer can't be reached: nothing was published."""
 
@@ -134,11 +143,13 @@ class Full(Refused):
 
 
 class TooManyConnections(Refused):
+    come_back = True
     status, code = 429, "too_many_connections"
     message = "There are too many connections of yours. Close one, or try again later."
 
 
 class ServerFull(Refused):
+    come_back = True
     status, code, message = 503, "server_full", "The server has as many connections as it takes. Try again."
 
 

@@ -35,9 +35,15 @@ def places(address: str | None, user_id: object | None) -> list[Place]:
         found.append(Place(EVERYBODY, limits.max_connections, _server_full))
     if limits.max_connections_per_address and address:
         found.append(Place(address_count(address), limits.max_connections_per_address, _too_many))
-    if limits.max_connections_per_user and user_id is not None:
-        found.append(Place(user_group(str(user_id)), limits.max_connections_per_user, _too_many))
+    if user_id is not None:
+        found += places_of_user(user_id)
     return found
+
+
+def places_of_user(user_id: object) -> list[Place]:
+    """What a connection is counted in because it is a user's."""
+    limit = config.current().max_connections_per_user
+    return [Place(user_group(str(user_id)), limit, _too_many)] if limit else []
 
 
 def check_worker(hub: Hub) -> None:

@@ -62,7 +62,7 @@ class SignInConsumer(RealtimeConsumer):
     async def _count(self, user_id: Any) -> None:
         """The connection is one of the user's now, of whom there may be a limit."""
         try:
-            await self.count_in(limits.places(None, user_id))
+            await self.count_in(limits.places_of_user(user_id))
         except TooManyConnections as full:
             words = "This user has as many connections as a user may have."
             raise EnvelopeError(words, code="too_many_connections", retry_after=full.retry_after) from None

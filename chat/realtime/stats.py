@@ -31,6 +31,7 @@ def worker_stats(hub: Hub) -> dict[str, Any]:
         "rates": hub.rates(),
         "accepted": hub.counters.accepted,
         "refused": hub.counters.refused,
+        "rate_limited": hub.counters.rate_limited,
         "dropped": hub.counters.dropped,
         "slow_closed": hub.counters.slow_closed,
         "rss": resident_bytes(),

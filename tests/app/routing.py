@@ -1,6 +1,6 @@
 from django.urls import path
 
-from tests.app import consumers, extending, identity, reach, wire
+from tests.app import consumers, extending, identity, limited, reach, wire
 
 websocket_urlpatterns = [
     path("test/habits/<slug:topic>", consumers.Habits.as_asgi()),
@@ -32,5 +32,7 @@ websocket_urlpatterns = [
     path("test/small", wire.Small.as_asgi()),
     path("test/pieces/<slug:pace>", wire.Pieces.as_asgi()),
     path("test/pinged", wire.Pinged.as_asgi()),
+    path("test/counted", limited.Counted.as_asgi()),
+    path("test/unlimited", limited.Unlimited.as_asgi()),
     path("test/members", consumers.MembersOnly.as_asgi()),
 ]
