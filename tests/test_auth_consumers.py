@@ -85,7 +85,7 @@ async def test_claims_are_at_hand(ask, user, token):
     found = await ask("members", **bearer(token))
     assert found["claims"] == claims_of(token)
     assert found["same"]
-    assert found["token"] == []
+    assert found["tokens"] == []
     assert (await ask("members", cookie=user.cookie))["claims"] is None
 
 

@@ -523,11 +523,12 @@ async def test_a_change_without_a_signal_is_found(start_server, redis, connect):
 
 
 async def test_a_database_that_fails_just_then_is_asked_again(start_server, redis, connect):
-    """While credentials can't be verified nobody is closed, and it is said once; when they can, the word is
-    still known."""
+    """While credentials can't be verified nobody is closed or let in, and it is said once; when they can, the
+    word is still known."""
     server = start_server(redis.url, workers=1)
     user = server.create_user(new_name())
-    client = await connect(server.ws(), headers=bearer(mint(server, user)["access"]))
+    token = mint(server, user)["access"]
+    client = await connect(server.ws(), headers=bearer(token))
     bystander = await connect(server.ws(), cookie=server.create_user(new_name()).cookie)
     await server.adjango(
         "from django.db import connection\n"
@@ -540,8 +541,12 @@ async def test_a_database_that_fails_just_then_is_asked_again(start_server, redi
         "control.tell('verify_user', {'user': str(pk)})",
         pk=user.id,
     )
-    await eventually(lambda: "credentials can't be verified" in server.output(), "the complaint")
-    await client.round_trip()
+    await eventually(lambda: "credentials_unverified" in server.output(), "the complaint")
+    await client.send({"type": "auth", "id": "a-1", "data": {"token": token}})
+    error = (await client.expect(type="error"))["data"]
+    assert (error["code"], error["ref"], error["retry_after"]) == ("unavailable", "a-1", 5)
+    response = await handshake(server, Authorization=f"Bearer {token}")
+    assert (response.status, response.code) == (503, "unavailable")
     await server.adjango(
         "from django.db import connection\n"
         "with connection.cursor() as cursor:\n"
@@ -550,5 +555,5 @@ async def test_a_database_that_fails_just_then_is_asked_again(start_server, redi
     )
     assert await client.closed() == (4501, "signed out")
     await bystander.round_trip()
-    assert server.output().count("credentials can't be verified") == 1
-    assert "credentials can be verified again" in server.output()
+    await eventually(lambda: "credentials_verified_again" in server.output(), "the all-clear")
+    assert server.output().count("credentials_unverified") == 1

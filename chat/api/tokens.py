@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict
 from typing import Any
 
@@ -18,11 +19,14 @@ from chat.api.authentication import SessionAuthentication
 from chat.api.serializers import MAX_USER, StrictSerializer, TextField
 from chat.api.views import PublicView, View
 from chat.credentials import SESSION_SID, end_sign_in
-from chat.realtime import InvalidToken, tokens
+from chat.realtime import InvalidToken, log, tokens
 from chat.realtime.auth import sign_in_name
 from chat.realtime.handshake import forwarded_address
 
 MAX_PASSWORD = 1024  # characters; hashing a longer one is work for nothing
+
+logger = logging.getLogger("chat.api")
+
 _NO_CREDENTIALS = "Sign in first, or send username and password."
 _BAD_CREDENTIALS = "There is no active user with this name and password."
 
@@ -109,9 +113,12 @@ def _who(request: Request, username: str, password: str) -> Any:
     address = forwarded_address(request.META.get("REMOTE_ADDR"), forwarded) or ""
     wait = guessing.attempt(address, username)
     if wait is not None:
+        log.event(logger, logging.WARNING, "sign_in_throttled", address=address)
         raise Throttled(wait)
     user = authenticate(request._request, username=username, password=password)
     if user is None or not user.is_active:
+        # Not the name: people type their password there.
+        log.event(logger, logging.INFO, "sign_in_failed", address=address)
         raise AuthenticationFailed(_BAD_CREDENTIALS)
     guessing.succeeded(username)
     return user

@@ -75,7 +75,7 @@ class JWTAuthenticator(Authenticator):
             return None
         if len(offered) > 1:
             raise BadRequest("Send one token.")
-        handshake.tokens = []  # a connection lives long; its token need not be in memory
+        handshake.tokens = ()  # a connection lives long; its token need not be in memory
         try:
             return await self.identify(offered[0])
         except InvalidToken as error:

@@ -27,7 +27,8 @@ class Handshake:
     address: str | None = None
     user_agent: str = ""
     session_key: str | None = None
-    tokens: list[str] = field(default_factory=list)
+    tokens: tuple[str, ...] = ()  # those that it offers; none any more once they were looked at
+    began: float = 0.0  # loop time at which its credentials were looked at
     query: dict[str, str] = field(default_factory=dict)
     secure: bool = False
 
@@ -49,7 +50,7 @@ class Handshake:
             elif name == b"authorization":
                 scheme, _, token = value.decode("latin-1").strip().partition(" ")
                 if scheme.lower() == "bearer":
-                    found.tokens.append(token.strip())
+                    found.tokens += (token.strip(),)
             elif name == b"x-forwarded-proto":
                 proto = value.rpartition(b",")[2].strip()
         client = scope.get("client")
@@ -74,7 +75,7 @@ class Handshake:
         )
 
 
-def take_offered_tokens(scope: dict[str, Any]) -> list[str]:
+def take_offered_tokens(scope: dict[str, Any]) -> tuple[str, ...]:
     """The tokens that browsers, which can't set a header, offer as subprotocols: ``bearer.<token>``. They are
     taken out of what is offered, so that none is ever chosen and sent back."""
     offered = scope.get("subprotocols")
@@ -82,9 +83,9 @@ def take_offered_tokens(scope: dict[str, Any]) -> list[str]:
         headers = [value for name, value in scope.get("headers") or () if name == b"sec-websocket-protocol"]
         offered = [part.strip() for value in headers for part in value.decode("latin-1").split(",")]
     if not offered or not any(part.startswith(BEARER) for part in offered):
-        return []
+        return ()
     scope["subprotocols"] = [part for part in offered if not part.startswith(BEARER)]
-    return [part.removeprefix(BEARER) for part in offered if part.startswith(BEARER)]
+    return tuple([part.removeprefix(BEARER) for part in offered if part.startswith(BEARER)])
 
 
 def forwarded_address(peer: str | None, forwarded: list[str]) -> str | None:

@@ -53,7 +53,6 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
     subprotocol: str | None = None  # the chosen one
     identity: Identity = NOBODY
     claims: dict[str, Any] | None = None  # of the user's token
-    _began = 0.0  # loop time at which the credentials were looked at
 
     chain: Chain
     _entered = _was_open = False
@@ -78,7 +77,7 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
             self.handshake.check_origin()
         if self.hub.draining:
             raise Unavailable("The server is restarting.", code="draining", retry_after=1)
-        self._began = self.hub.loop.time()
+        self.handshake.began = self.hub.loop.time()
         self.take_identity(await identify(self))
         asks = self.scope["type"] == "http"  # and can't offer any
         offered = self.scope.get("subprotocols") or ()
@@ -168,7 +167,7 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
             raise Refused() from None
 
     async def accept(self, subprotocol: str | None = None, headers: Any = None) -> None:
-        verifier_of(self.hub).admitted(self.connection, self._began)
+        verifier_of(self.hub).admitted(self.connection, self.handshake.began)
         if self.connection.close_code == CloseCode.CREDENTIALS_ENDED:
             raise Unauthenticated("Your credentials have ended meanwhile.")
         if self.connection.close_code is not None:
@@ -188,8 +187,10 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
 
     def take_identity(self, identity: Identity) -> None:
         """From now on the connection is this user's."""
-        self.identity = identity
         self.scope["user"] = self.user = identity.user
+        if identity is self.identity is NOBODY:
+            return  # as it is by itself: most visitors' connections hold nothing of this
+        self.identity = identity
         self.claims = identity.claims
         if self.connection is not None:
             self.connection.user = describe_user(identity.user)

@@ -6,7 +6,8 @@ look at everybody once a minute (``REALTIME["VERIFY_EVERY"]``, in seconds), for 
 ``QuerySet.update()``, a deleted session row, a word that was lost while Redis was away (after which the look
 begins at once).
 
-Looks go to the database in batches, one at a time, never more than 500 connections a second.
+Looks go to the database in batches of up to 500 connections, one at a time; the look at everybody takes one
+batch a second.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 
 from django.conf import settings
 
-from . import control
+from . import control, log
 from .auth import Identity
 from .codes import CloseCode
 from .connection import Connection, State
@@ -163,11 +164,11 @@ class Verifier:
     def _tell(self, failed: Exception | None) -> None:
         if failed is None:
             if self._pause:
-                logger.warning("credentials can be verified again")
+                log.event(logger, logging.WARNING, "credentials_verified_again")
             self._pause = 0.0
             return
         if not self._pause:
-            logger.error("credentials can't be verified, trying again: %s", type(failed).__name__)
+            log.event(logger, logging.ERROR, "credentials_unverified", reason=type(failed).__name__)
         self._pause = min(self._pause * 2 or 0.5, LONGEST_PAUSE)
         self._not_before = self.hub.loop.time() + self._pause
 

@@ -41,7 +41,7 @@ class Whoami(RealtimeConsumer):
             "user": self.user.get_username(),
             "claims": self.claims,
             "same": self.claims == self.connection.claims,
-            "token": self.handshake.tokens,
+            "tokens": self.handshake.tokens,
         }
         await self.reply("you", identity)
 
