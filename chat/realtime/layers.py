@@ -177,6 +177,10 @@ class LoopLayer(_HubChannels, RedisPubSubLoopLayer):
         link: RedisLink = self._get_shard(self._get_group_channel_name(group)).publisher
         return link
 
+    def resubscribe(self) -> None:
+        """Make the subscribed connection of the workers' group anew: it does not bring what it should."""
+        self._get_shard(self._get_group_channel_name(WORKERS)).subscriber.cut()
+
     def look(self) -> None:
         """Once in a while: let each publisher ask what it has to know."""
         for shard in self._shards:
@@ -299,6 +303,9 @@ class MemoryLayer(_HubChannels, InMemoryChannelLayer):
     def now(self, group: str) -> float:
         now: float = self.hub.loop.time()
         return now
+
+    def resubscribe(self) -> None:
+        """Nothing to do: there is no connection in between."""
 
     async def relief(self) -> None:
         """Let what was published be delivered first."""
