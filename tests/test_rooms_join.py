@@ -1,6 +1,7 @@
 """`join` and `leave`: more rooms on one socket, each a membership like the endpoint's own."""
 
 import asyncio
+import json
 import secrets
 
 import pytest
@@ -14,6 +15,7 @@ from chat.realtime.groups import room_group
 from chat.realtime.runtime import get_hub
 from chat.realtime.testing.workers import ask
 from tests.kit import ChatServer, Client, all_heard, eventually, on_each_worker
+from tests.test_admin_live import Operator, words
 
 SOON = 2.0  # seconds within which a saved change holds on every worker
 
@@ -513,3 +515,40 @@ async def test_joins_beside_each_other_are_one_membership(layer, room):
         assert room_group(room) not in hub.groups
     finally:
         config.apply(max_rooms=before)
+
+
+# --- what operators see of it -------------------------------------------------------------------------
+
+
+async def test_the_admin_shows_joined_rooms_and_closes_them(server, pair, connect, room):
+    """The live page finds a connection by any of its rooms and says how many more it has; closing everybody
+    in a room closes its own sockets and only ends the memberships of others, and says so."""
+    operator = await asyncio.to_thread(Operator, server, "view_live", "manage_live")
+    for number in range(3):
+        await joined(pair[0], f"{room}-{number}")
+    at_home = await connect(server.ws(f"{room}-1"))
+    assert sorted(operator.rows(room=f"{room}-1")) == sorted([pair[0].id, at_home.id])
+    page = words(operator.get(f"/admin/chat/live/now/?room={room}-2")[1])
+    assert f"{room}-0 +2" in page
+    operator.post("/admin/chat/live/close/", room=f"{room}-1", confirmed="yes")
+    said = words(operator.get()[1])
+    assert "Closed 1 connection, and 1 connection left the room, on 2 workers." in said or (
+        "Closed 1 connection, and 1 connection left the room, on 1 worker." in said
+    )
+    assert (await at_home.closed())[0] == 4510
+    await pair[0].expect(type="system", room=f"{room}-1", data={"event": "left"})
+    await pair[0].round_trip()
+
+
+async def test_who_joined_a_room_may_list_its_members(server, connect, room):
+    """`GET rooms/{room}` is for staff and for those who are in it, by whichever way."""
+    ada = await asyncio.to_thread(server.create_user, f"lists-{room}")
+    path = f"/api/chat-api/rooms/{room}"
+    client = await connect(server.ws(), cookie=ada.cookie)
+    assert (await asyncio.to_thread(server.get, path, Cookie=ada.cookie))[0] == 403
+    await joined(client, room)
+    status, _, body = await asyncio.to_thread(server.get, path, Cookie=ada.cookie)
+    assert status == 200
+    assert [member["id"] for member in json.loads(body)["members"]] == [client.id]
+    await left(client, room)
+    assert (await asyncio.to_thread(server.get, path, Cookie=ada.cookie))[0] == 403
