@@ -126,6 +126,15 @@ def launch(
 # -- this project -----------------------------------------------------------------------------
 
 
+# The peers have no limits, and here one address sends and opens as fast as it can.
+UNLIMITED = {
+    "MESSAGE_RATE": "0",
+    "BYTES_RATE": "0",
+    "CONNECT_RATE": "0",
+    "MAX_CONNECTIONS_PER_ADDRESS": "0",
+}
+
+
 def our_environment(where: Place) -> dict[str, str]:
     """Production settings on loopback, so without TLS."""
     return environment(
@@ -137,6 +146,7 @@ def our_environment(where: Place) -> dict[str, str]:
         REDIS_URL=where.redis_url,
         DATABASE_URL=f"sqlite:///{where.scratch / 'benchmark.sqlite3'}",
         LOG_LEVEL="WARNING",
+        **UNLIMITED,
     )
 
 

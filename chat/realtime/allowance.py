@@ -24,6 +24,7 @@ BYTES_BURST = 10  # seconds' worth of bytes at once; at least one message of the
 # Of a connection, so many messages are refused in a window with an answer each; one more, and it is closed.
 MOST_REFUSED = 100
 WINDOW = 10.0  # seconds, from the first that was refused
+NO_LIMIT = (0.0, math.inf)  # the cost and depth of a rate that lets everything through
 
 # KEYS: a user's state. ARGV: microseconds that one message takes to come back, and that a whole burst takes.
 # Returns 0, or the microseconds to wait: `Rate.spend` with Redis' clock and memory.
@@ -76,33 +77,26 @@ class Allowance(Meter):
     def take(self, size: int, now: float) -> float:
         """A message of ``size`` bytes came: 0 where it is within the limits, else the seconds to wait; then
         it counts for neither of them."""
-        messages, data = _rates
-        if messages is not None:
-            state = messages.spend(self._messages, now)
-            if state < 0:
-                return -state
-            if data is None:
-                self._messages = state
-                return 0.0
-        if data is not None:
-            left = data.spend(self._bytes, now, size)
-            if left < 0:
-                return -left
-            self._bytes = left
-        if messages is not None:
-            self._messages = state
+        cost, depth, byte_cost, byte_depth = _limits
+        messages = (self._messages if self._messages > now else now) + cost  # noqa: FURB136 (as `Rate.spend`)
+        late = messages - now - depth
+        if late > 0:
+            return late
+        data = (self._bytes if self._bytes > now else now) + size * byte_cost  # noqa: FURB136
+        late = data - now - byte_depth
+        if late > 0:
+            return late
+        self._messages, self._bytes = messages, data
         return 0.0
 
     def owe(self, size: int, now: float) -> None:
         """Bytes came that can't be refused any more: those after them wait the longer."""
-        data = _rates[1]
-        if data is not None:
-            self._bytes = max(self._bytes, now) + size / data.per_second
+        self._bytes = max(self._bytes, now) + size * _limits[2]
 
 
 def in_force() -> bool:
     """Whether there is a limit for a connection's messages or bytes."""
-    return _limited
+    return _limits[0] > 0 or _limits[2] > 0
 
 
 def told(wait: float) -> float:
@@ -148,14 +142,15 @@ def user_limit() -> bool:
 
 
 def _changed(new: config.Config) -> None:
-    global _rates, _limited, _user_rate
-    messages = data = None
+    global _limits, _user_rate
+    messages = data = NO_LIMIT
     if new.message_rate:
-        messages = Rate(new.message_rate, max(new.message_burst, 1))
+        rate = Rate(new.message_rate, max(new.message_burst, 1))
+        messages = (rate.cost, rate.depth)
     if new.bytes_rate:
-        data = Rate(new.bytes_rate, max(new.bytes_rate * BYTES_BURST, new.max_message_bytes))
-    _rates = (messages, data)
-    _limited = messages is not None or data is not None
+        rate = Rate(new.bytes_rate, max(new.bytes_rate * BYTES_BURST, new.max_message_bytes))
+        data = (rate.cost, rate.depth)
+    _limits = (*messages, *data)
     _user_rate = None
     if new.user_message_rate:
         _user_rate = Rate(new.user_message_rate, max(new.user_message_burst, 1))
@@ -167,8 +162,7 @@ def _attach(hub: Hub) -> None:
     _users[hub] = Table()
 
 
-_rates: tuple[Rate | None, Rate | None] = (None, None)
-_limited = False
+_limits = (*NO_LIMIT, *NO_LIMIT)  # cost and depth, of messages and of bytes
 _user_rate: Rate | None = None
 _users: dict[Hub, Table] = {}  # how fast each user sends, where there is no Redis
 _changed(config.current())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
@@ -9,7 +10,7 @@ from typing import Any, ClassVar, Literal
 from channels.exceptions import AcceptConnection, DenyConnection, StopConsumer
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 
-from . import hooks, limits, subprotocols
+from . import hooks, limits, log, subprotocols
 from .auth import NOBODY, Identity, describe_user
 from .authenticators import Authenticator, JWTAuthenticator, SessionAuthenticator, identify
 from .census import Place, census_of
@@ -28,8 +29,11 @@ from .send_chain import ChainTransport
 from .transports import AsgiTransport
 from .verification import verifier_of
 
+logger = logging.getLogger("chat.realtime")
+
 # Close codes of clients that did not mean to leave.
 LOST = frozenset({CloseCode.ABNORMAL, CloseCode.HEARTBEAT_MISSED, CloseCode.SLOW_CONSUMER})
+
 _CLIENT_ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -252,6 +256,8 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
     async def _refuse(self, refusal: Refused) -> None:
         self.hub.counters.refused += 1
         add(self.hub.counters.refusals, refusal.code)
+        address = getattr(getattr(self, "handshake", None), "address", None)
+        log.event(logger, logging.INFO, "refused", code=refusal.code, address=address)
         self._forget(CloseCode.ABNORMAL)
         await refuse(self.scope, self.base_send, refusal)
         raise StopConsumer()

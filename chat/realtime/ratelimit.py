@@ -31,14 +31,14 @@ class Rate:
 
     per_second: float
     burst: float
-    _cost: float = field(init=False, repr=False)  # seconds that one takes to come back
-    _depth: float = field(init=False, repr=False)  # seconds that a whole burst takes, and what floats lose
+    cost: float = field(init=False, repr=False)  # seconds that one takes to come back
+    depth: float = field(init=False, repr=False)  # seconds that a whole burst takes, and what floats lose
 
     def __post_init__(self) -> None:
         if self.per_second <= 0 or self.burst < 1:
             raise ValueError("A rate is above 0, and its burst at least 1")
-        object.__setattr__(self, "_cost", 1 / self.per_second)
-        object.__setattr__(self, "_depth", (self.burst + 0.001) / self.per_second)
+        object.__setattr__(self, "cost", 1 / self.per_second)
+        object.__setattr__(self, "depth", (self.burst + 0.001) / self.per_second)
 
     @classmethod
     def parse(cls, text: str, burst: float | None = None) -> Rate:
@@ -52,8 +52,8 @@ class Rate:
     def spend(self, state: float, now: float, amount: float = 1.0) -> float:
         """Take ``amount`` from a bucket: its new state; or, where that is too much, minus the seconds after
         which it would not be: then nothing was taken. (0.2 µs)"""
-        after = amount * self._cost + (state if state > now else now)  # noqa: FURB136 (0.1 µs less than max)
-        late = after - now - self._depth
+        after = amount * self.cost + (state if state > now else now)  # noqa: FURB136 (0.1 µs less than max)
+        late = after - now - self.depth
         return after if late <= 0 else -late
 
 
