@@ -356,6 +356,36 @@ async def test_a_fresh_token_extends_the_stay(server, connect, user, token):
     await stays.round_trip()
 
 
+async def test_a_sign_in_on_the_socket_counts_for_the_limit_of_a_users_connections(
+    start_server, redis, connect
+):
+    """With two connections allowed to a user, over two workers: of three visitors who sign in as one user
+    two are accepted; the third is told so, stays a visitor, and may try again when one has gone."""
+    server = start_server(redis.url, workers=2, env={"MAX_CONNECTIONS_PER_USER": "2"})
+    user = server.create_user(new_name())
+    token = mint(server, user)["access"]
+    guests = [await connect(server.ws()) for _ in range(3)]
+    sign_in = {"type": "auth", "id": "a-1", "data": {"token": token}}
+    for guest in guests[:2]:
+        await guest.send(sign_in)
+        await guest.expect(type="ack")
+    await guests[2].send(sign_in)
+    error = (await guests[2].expect(type="error"))["data"]
+    assert (error["code"], error["ref"]) == ("too_many_connections", "a-1")
+    await guests[2].send_chat("still a visitor")
+    assert "user" not in await guests[0].expect(type="chat")
+    assert (await handshake(server, Authorization=f"Bearer {token}")).status == 429
+    await guests[0].close()
+
+    async def accepted() -> bool:
+        await guests[2].send(sign_in)
+        return (await guests[2].expect(data={"ref": "a-1"}))["type"] == "ack"
+
+    await eventually(accepted, "a place for the third")
+    await guests[1].send(sign_in)
+    await guests[1].expect(type="ack")  # a fresh token of the same user takes no second place
+
+
 # --- how it ends --------------------------------------------------------------------------------------
 
 

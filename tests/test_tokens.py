@@ -214,6 +214,16 @@ def test_revoking_ends_the_sign_in(server, ada):
     assert post(server, REVOKE, {"refresh": "garbage"})[0] == 204
 
 
+def test_a_session_makes_new_tokens_after_its_last_were_revoked(server):
+    """Revoking ends the tokens, not the session: the next ones that it makes are good."""
+    user = server.create_user(new_name())
+    first = pair_of(server, user)
+    assert post(server, REVOKE, {"refresh": first["refresh"]})[0] == 204
+    second = pair_of(server, user)
+    assert post(server, REFRESH, {"refresh": second["refresh"]})[0] == 200
+    assert post(server, REFRESH, {"refresh": first["refresh"]})[0] == 401
+
+
 def test_what_has_expired_is_forgotten(server, ada):
     """The table of ended tokens is tidied as it grows: what has expired anyway goes."""
     count = (

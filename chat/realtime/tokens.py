@@ -51,23 +51,27 @@ class Pair:
 
 def mint(user: Any, sid: str | None = None) -> Pair:
     """A new pair for a user; ``sid``: of a sign-in that is there already."""
-    return mint_for(user, sid)[0]
+    return _pair(user, sid or secrets.token_hex(16))
 
 
 def mint_for(user: Any, sid: str | None) -> tuple[Pair, str]:
-    """``mint``, and the ``sid`` of the sign-in."""
-    sid = sid or secrets.token_hex(16)
+    """``mint``, and the ``sid`` of the sign-in: a new one where there was none, or it has ended."""
+    if sid is None or _ended([sign_in_name(sid)]):
+        sid = secrets.token_hex(16)
+    return _pair(user, sid), sid
+
+
+def _pair(user: Any, sid: str) -> Pair:
     refresh = RefreshToken()
     refresh[api_settings.USER_ID_CLAIM] = str(user.pk)
     refresh["sid"] = sid
     refresh["pwd"] = _digest(user.get_session_auth_hash())
-    pair = Pair(
+    return Pair(
         str(refresh.access_token),
         str(refresh),
         int(api_settings.ACCESS_TOKEN_LIFETIME.total_seconds()),
         int(api_settings.REFRESH_TOKEN_LIFETIME.total_seconds()),
     )
-    return pair, sid
 
 
 def read(token: str) -> Claims:
