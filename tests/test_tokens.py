@@ -6,7 +6,7 @@ import secrets
 
 import pytest
 
-from tests.token_support import claims_of, post
+from tests.token_support import claims_of, mint, post
 
 TOKEN, REFRESH, REVOKE = (f"/api/chat-api/token{path}" for path in ("", "/refresh", "/revoke"))
 PASSWORD = "correct horse battery staple"
@@ -242,6 +242,24 @@ def test_what_has_expired_is_forgotten(server, ada):
     assert server.django(count) == 150
     post(server, REFRESH, {"refresh": pair_of(server, ada)["refresh"]})
     assert server.django(count) == 0
+
+
+def test_a_token_calls_the_api(server):
+    """A staff user's token is as good as a session, and needs no CSRF token; another user's is 403, a bad one
+    401, whatever session comes beside it."""
+    staff, other = server.create_user(new_name(), is_staff=True), server.create_user(new_name())
+    message = {"type": "notification", "data": {"content": "hello"}}
+    answers = {}
+    for name, given in (
+        ("staff", mint(server, staff)),
+        ("other", mint(server, other)),
+        ("bad", {"access": "x"}),
+    ):
+        bearer = {"Authorization": f"Bearer {given['access']}", "Cookie": staff.cookie}
+        answers[name] = post(server, "/api/chat-api/broadcast", message, **bearer)[0]
+    assert answers == {"staff": 202, "other": 403, "bad": 401}
+    refresh = {"Authorization": f"Bearer {mint(server, staff)['refresh']}"}
+    assert post(server, "/api/chat-api/broadcast", message, **refresh)[0] == 401
 
 
 def test_no_token_and_no_password_reaches_the_log(server, ada):

@@ -1,4 +1,4 @@
-"""Who calls the API: the user of a Django session, or one of this project's own management commands."""
+"""Who calls the API: the user of a Django session or a token, or one of this project's own commands."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
 from chat.operator import SCHEME, is_signed
+from chat.realtime import InvalidToken, tokens
 
+BEARER = 'Bearer realm="chat"'
 REALM = 'Session realm="chat"'
 
 
@@ -22,6 +24,23 @@ class SessionAuthentication(DRFSessionAuthentication):
 
     def authenticate_header(self, _request: Request) -> str:
         return REALM
+
+
+class TokenAuthentication(BaseAuthentication):
+    """`Authorization: Bearer <token>`, as on the WebSocket. No browser sends it by itself: no CSRF token."""
+
+    def authenticate(self, request: Request) -> tuple[Any, Any] | None:
+        scheme, _, token = get_authorization_header(request).decode("latin-1").partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+        try:
+            claims = tokens.read(token.strip())
+            return tokens.owner(claims), claims
+        except InvalidToken as error:
+            raise AuthenticationFailed(error.message) from None
+
+    def authenticate_header(self, _request: Request) -> str:
+        return BEARER
 
 
 class Command:

@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat.api import guessing
-from chat.api.authentication import SessionAuthentication
+from chat.api.authentication import BEARER, SessionAuthentication
 from chat.api.serializers import MAX_USER, StrictSerializer, TextField
 from chat.api.views import PublicView, View
 from chat.credentials import SESSION_SID, end_sign_in
@@ -43,14 +43,14 @@ class CredentialsSerializer(StrictSerializer):
         return attrs
 
 
-class Bearer(BaseAuthentication):
+class Nobody(BaseAuthentication):
     """Looks at no credentials, and names the scheme that a 401 has to name."""
 
     def authenticate(self, _request: Request) -> None:
         return None
 
     def authenticate_header(self, _request: Request) -> str:
-        return 'Bearer realm="chat"'
+        return BEARER
 
 
 class RefreshSerializer(StrictSerializer):
@@ -83,7 +83,7 @@ class Token(View):
 class Refresh(PublicView):
     """Exchange a refresh token for a new pair. It is good for one exchange."""
 
-    authentication_classes = [Bearer]
+    authentication_classes = [Nobody]
 
     def post(self, request: Request) -> Response:
         body = RefreshSerializer(data=request.data)

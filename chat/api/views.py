@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from chat.api import errors
-from chat.api.authentication import CommandAuthentication, SessionAuthentication
+from chat.api.authentication import CommandAuthentication, SessionAuthentication, TokenAuthentication
 from chat.api.parsers import StrictJSONParser
 from chat.api.permissions import IsStaff, IsStaffOrInRoom
 from chat.api.serializers import (
@@ -42,7 +42,7 @@ class View(APIView):
     Every refusal has the shape that `chat.api.errors` describes. The layer out of reach is a 503.
     """
 
-    authentication_classes = [SessionAuthentication, CommandAuthentication]
+    authentication_classes = [TokenAuthentication, SessionAuthentication, CommandAuthentication]
     permission_classes = [IsStaff]
     parser_classes = [StrictJSONParser]
     renderer_classes = [JSONRenderer]

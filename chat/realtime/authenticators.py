@@ -28,6 +28,10 @@ _IN_QUERY = (
 class Authenticator:
     """One way. It is made once for a consumer class and keeps nothing of a request."""
 
+    def offered(self, consumer: Any) -> bool:
+        """Whether the request may hold credentials of this kind: a quick look, for most are visitors."""
+        return True
+
     async def authenticate(self, consumer: Any) -> Identity | None:
         """Who asks (``consumer.handshake``, ``consumer.scope``); None without credentials of this kind.
 
@@ -47,10 +51,11 @@ class Authenticator:
 class SessionAuthenticator(Authenticator):
     """Django's session cookie. A session that no longer counts makes an anonymous visitor, as on the site."""
 
+    def offered(self, consumer: Any) -> bool:
+        return consumer.handshake.session_key is not None
+
     async def authenticate(self, consumer: Any) -> Identity | None:
         key = consumer.handshake.session_key
-        if key is None:
-            return None
         user = await user_of_session(key)
         return Identity(user, self, session_key=key) if user.is_authenticated else None
 
@@ -67,6 +72,9 @@ class JWTAuthenticator(Authenticator):
 
     A bad token is refused, also where anonymous users are welcome.
     """
+
+    def offered(self, consumer: Any) -> bool:
+        return bool(consumer.handshake.tokens or consumer.handshake.query)
 
     async def authenticate(self, consumer: Any) -> Identity | None:
         handshake = consumer.handshake
@@ -97,15 +105,20 @@ async def identify(consumer: Any) -> Identity:
         return Identity(consumer.scope["user"])
     if consumer.auth == "none":
         return NOBODY
+    for authenticator in consumer.authenticators:
+        if authenticator.offered(consumer):
+            found = await _ask(authenticator, consumer)
+            if found is not None:
+                return found
+    return NOBODY
+
+
+async def _ask(authenticator: Authenticator, consumer: Any) -> Identity | None:
     try:
         async with asyncio.timeout(config.current().query_timeout):
-            for authenticator in consumer.authenticators:
-                found: Identity | None = await authenticator.authenticate(consumer)
-                if found is not None:
-                    return found
+            return await authenticator.authenticate(consumer)
     except (TimeoutError, DatabaseError):
         raise Unavailable("The database does not answer.", retry_after=5) from None
-    return NOBODY
 
 
 def _from_query(query: dict[str, str]) -> list[str]:
