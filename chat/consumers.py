@@ -32,7 +32,7 @@ class ChatConsumer(RoomMember, SignInConsumer):
 
     subprotocols = ["chat.v1"]  # for browsers, which offer a token beside a real one
     application_pings = True
-    _asked = (0, 0)  # the state of the rights on which it was let in
+    _asked = 0  # the state of the rights on which it was let in
 
     # --- the handshake ----------------------------------------------------------------------------
 

@@ -268,9 +268,9 @@ class RoomMember(RealtimeConsumer):
         self.connection.push(Frame(envelope.encode("system", data, room=room)[1]))
 
 
-def rights() -> tuple[int, int]:
-    """Something else as soon as somebody may not be let in any more on what was decided before."""
-    return rooms.generation(), authorizer.calls()
+def rights() -> int:
+    """A larger number as soon as nobody may be let in any more on what was decided before."""
+    return rooms.generation() + authorizer.calls()
 
 
 def client_ref(message: Incoming) -> str | None:

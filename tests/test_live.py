@@ -70,7 +70,13 @@ def guest(hub) -> SimpleNamespace:
 def coming() -> SimpleNamespace:
     consumer = RoomChatConsumer()
     connection = SimpleNamespace(
-        user=None, consumer=consumer, code=None, busy_since=None, state=State.CONNECTING
+        id="guest",
+        user=None,
+        room=None,
+        consumer=consumer,
+        code=None,
+        busy_since=None,
+        state=State.CONNECTING,
     )
     connection.close = lambda code, reason=None: setattr(connection, "code", code)
     consumer.connection, consumer.room, consumer.user = connection, "tea", AnonymousUser()
