@@ -15,7 +15,7 @@ from chat.realtime.testing.server import environment
 from tests.kit import ChatServer, Client, RedisServer
 from tests.pages import DOCS, ROOT, blocks, read
 
-PAGE = read("extending.md") + read("middleware.md")
+PAGE = read("extending.md") + read("middleware.md") + read("streaming.md")
 FILE = re.compile(r"# (orders/\w+\.py)\n")
 
 # What the page tells to write into the project's own files, and a path for its second consumer.
@@ -37,6 +37,7 @@ from django.urls import path
 from orders.audit import Lunch
 from orders.consumers import OrderConsumer
 from orders.desk import DeskConsumer
+from orders.export import ExportConsumer
 from orders.feed import FeedConsumer
 
 class LunchConsumer(OrderConsumer):
@@ -44,6 +45,7 @@ class LunchConsumer(OrderConsumer):
 
 websocket_urlpatterns = [
     path("ws/feed", FeedConsumer.as_asgi()),
+    path("ws/export", ExportConsumer.as_asgi()),
     path("ws/desk", DeskConsumer.as_asgi()),
     path("ws/lunch/<int:order>", LunchConsumer.as_asgi()),
 ]
@@ -227,6 +229,26 @@ async def test_middleware_and_hooks(shop, connect):
         await late.expect(type="error", data={"code": "busy", "retry_after": 3600})
     await late.send({"type": "order.note", "data": {"text": "soup"}})
     assert await late.closed() == (4500, "not at lunch")
+
+
+async def test_streams(shop, connect):
+    """The export: rows as chunks by `yield` and from a query set, an error, a stream that is cancelled."""
+    ada, bob = shop.create_user("ada-6"), shop.create_user("bob-6")
+    orders = [order_of(shop, ada.id) for _ in range(3)]
+    window = await connect(address(shop, "/ws/export"), cookie=ada.cookie, welcomed=False)
+    for kind in ("orders.export", "orders.list"):
+        await window.send({"type": kind, "id": kind})
+        await window.expect(type="stream.end", id=kind, data={"chunks": 3})
+        chunks = [frame["data"] for frame in window.received if frame["id"] == kind][1:-1]
+        rows = [{"id": order, "paid": False} for order in orders]
+        assert chunks == [{"seq": seq, "data": row} for seq, row in enumerate(rows)]
+    other = await connect(address(shop, "/ws/export"), cookie=bob.cookie, welcomed=False)
+    await other.send({"type": "orders.export", "id": "e-1"})
+    await other.expect(type="stream.error", id="e-1", data={"code": "nothing_to_export", "chunks": 0})
+    await other.send({"type": "stream.cancel", "data": {"ref": "e-1"}})
+    await other.send({"type": "orders.list", "id": "e-2"})
+    await other.expect(type="stream.end", id="e-2", data={"chunks": 0})
+    assert [frame for frame in other.received if frame["type"] == "error"] == []
 
 
 def test_every_public_name_is_told():

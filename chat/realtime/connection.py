@@ -142,12 +142,20 @@ class Connection:
         """Queue a reply; while the buffer is full, wait for this client to read (only its own handler
         waits). Returns silently when the connection closes meanwhile."""
         while self.full:
-            if self._waiters is None:
-                self._waiters = []
-            room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiters.append(room)
-            await room
+            await self._next_wake()
         self.push(frame)
+
+    async def writable(self) -> None:
+        """Wait until nothing waits for this client to read, or the connection is not open any more."""
+        while self.state is State.OPEN and (self._backlog is not None or not self.transport.ready):
+            await self._next_wake()
+
+    async def _next_wake(self) -> None:
+        if self._waiters is None:
+            self._waiters = []
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
 
     def resume(self) -> None:
         """The transport takes frames again: hand over what waits, oldest first."""

@@ -18,13 +18,14 @@ from .codes import CloseCode, may_send
 from .connection import State
 from .counters import OTHER, add
 from .dispatching import DispatchingConsumer
-from .envelope import Incoming
+from .envelope import Incoming, MessageType
 from .errors import EnvelopeError
 from .frames import Frame
 from .groups import room_group
 from .handlers import Handler, binary_handler_of, handlers_of
 from .hooks import Hook, MessageContext
 from .publish import Receipt, abroadcast_room
+from .stream import Streams
 
 
 class RealtimeConsumer(DispatchingConsumer):
@@ -48,6 +49,7 @@ class RealtimeConsumer(DispatchingConsumer):
 
     handlers: ClassVar[dict[str, Handler]] = {}
     _binary: ClassVar[str | None] = None
+    _may_stream: ClassVar[bool] = False
     _reads_json: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -55,6 +57,7 @@ class RealtimeConsumer(DispatchingConsumer):
         members = dict(vars(cls))
         cls.handlers = handlers_of(cls, members)
         cls._binary = binary_handler_of(members) or cls._binary
+        cls._may_stream = any(handler.streams for handler in cls.handlers.values())
         cls._reads_json = cls.receive_json is not RealtimeConsumer.receive_json
 
     # --- 4: messages ------------------------------------------------------------------------------
@@ -111,6 +114,9 @@ class RealtimeConsumer(DispatchingConsumer):
         handler = self.handlers.get(message.type)
         counters = self.hub.counters
         if handler is None:
+            if message.type == MessageType.STREAM_CANCEL and self._may_stream:
+                self._cancel_stream(message)
+                return None
             add(counters.received, OTHER)
             raise EnvelopeError("There is no message of this type to send.", code="unknown_type")
         add(counters.received, message.type)
@@ -142,8 +148,18 @@ class RealtimeConsumer(DispatchingConsumer):
         return await result if isawaitable(result) else result
 
     async def answer(self, message: Incoming, result: Any) -> None:
-        """Send what a handler returned: a ``reply`` with the request's id."""
-        await self.reply("reply", result, id=ref_of(message))
+        """Send what a handler returned: a ``reply`` with the request's id, or what it yields as a stream."""
+        if not hasattr(result, "__aiter__"):
+            await self.reply("reply", result, id=ref_of(message))
+            return
+        if self._streams is None:
+            self._streams = Streams(self)
+        self._streams.start(ref_of(message), result)
+
+    def _cancel_stream(self, message: Incoming) -> None:
+        """The client wants no more of a stream."""
+        ref = message.data.get("ref") if isinstance(message.data, dict) else ref_of(message)
+        (self._streams or Streams(self)).cancel(ref)
 
     def check_message(self, message: Incoming) -> None:
         """Look at a message of a known type before its handler gets it; raise EnvelopeError to refuse it."""

@@ -22,18 +22,18 @@ from .middleware import chain_of
 from .pieces import Piece
 from .refusal import answer_request
 from .runtime import get_hub
+from .stream import Streams
 from .work import Work
 
 logger = logging.getLogger("chat.realtime")
-
-# Seconds that what still runs for a socket that is gone has to tidy up.
-LAST_MOMENT = 1.0
 
 
 class DispatchingConsumer(LimitedConsumer):
     """Step 4 of a consumer's life, without the handlers."""
 
     concurrency: ClassVar[int] = 1
+    max_streams: ClassVar[int] = 8  # under way at once
+    _streams: Streams | None = None
     _works: set[Work] | None = None  # what runs beside the inbox
     _slot: asyncio.Future[None] | None = None
 
@@ -57,6 +57,8 @@ class DispatchingConsumer(LimitedConsumer):
                     continue
                 if event["type"] == "websocket.disconnect":
                     await self._end_events()
+                    if self._streams is not None:
+                        await self._streams.end()
                     await self._finish_works()
                 await self.dispatch(event)
                 self._begun = True
@@ -72,6 +74,8 @@ class DispatchingConsumer(LimitedConsumer):
                 self._pump.cancel()
             for work in self._works or ():
                 work.task.cancel()
+            if self._streams is not None:
+                self._streams.stop()
 
     # --- one message ------------------------------------------------------------------------------
 

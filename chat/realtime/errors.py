@@ -67,6 +67,14 @@ class RateLimited(RealtimeError):
     message = "You are sending too fast. Wait a moment."
 
 
+class TooManyStreams(EnvelopeError):
+    """This connection has as many streams under way as its consumer allows."""
+
+    come_back = True
+    code = "too_many_streams"
+    message = "Too many streams at once: let one end, or cancel it."
+
+
 class LayerUnavailable(RealtimeError):
     """The channel layer can't be reached: nothing was published."""
 

@@ -1,6 +1,7 @@
 from django.urls import path
 
 from tests.app import consumers, extending, identity, limited, reach, wire
+from tests.app.streaming import Streaming
 
 websocket_urlpatterns = [
     path("test/habits/<slug:topic>", consumers.Habits.as_asgi()),
@@ -16,6 +17,7 @@ websocket_urlpatterns = [
     path("test/strict", extending.Strict.as_asgi()),
     path("test/shipped", extending.Shipped.as_asgi()),
     path("test/members-area", extending.MembersArea.as_asgi()),
+    path("test/streaming/<slug:topic>", Streaming.as_asgi()),
     path("test/typed", extending.Typed.as_asgi()),
     path("test/parallel/<slug:topic>", extending.Parallel.as_asgi()),
     path("test/serial/<slug:topic>", extending.Serial.as_asgi()),
