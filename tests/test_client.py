@@ -328,6 +328,25 @@ def test_join_says_what_became_of_it(server: Server, windows: Windows) -> None:
     assert client.run("answers")[1] == ["a", "joined"]
 
 
+def test_a_join_that_comes_to_nothing_says_so(server: Server, windows: Windows) -> None:
+    """Left before it was joined, joined anew, or the connection given up: the promise is rejected."""
+    client, sockets = scripted(server, windows(server))
+    client.page.evaluate(
+        """() => {
+            window.answers = [];
+            const join = (room) => client.join(room).catch(({ code }) => answers.push(`${room} ${code}`));
+            join("a"), join("b"), join("b"), client.leave("a");
+        }"""
+    )
+    client.open()
+    sockets.wait_for("join", 1)
+    sockets.dials[0].close(code=4510)
+    client.page.wait_for_function("() => answers.length === 3")
+    assert sorted(client.run("answers")) == ["a left", "b gave_up", "b replaced"]
+    client.run("void client.open()")
+    assert [one["room"] for one in sockets.wait_for("join", 2)] == ["b", "b"]
+
+
 def test_put_out_of_a_room_it_stays_out(server: Server, windows: Windows) -> None:
     """After `left` a room is not joined again, unless its rules could only not be checked."""
     client, sockets = scripted(server, windows(server))
@@ -507,6 +526,32 @@ def test_mistakes_are_told(server: Server, windows: Windows) -> None:
     for code, words in zip(codes, ["event", "option", "option"], strict=True):
         with pytest.raises(Error, match=f'ChatClient has no {words} "(opne|maxQeue|bsae)"'):
             client.run(code)
+
+
+@pytest.mark.parametrize("event", ["connecting", "open", "close", "delivery", "reconnecting"])
+def test_a_listener_may_close(server: Server, windows: Windows, event: str) -> None:
+    """Whatever it is told, a listener may call close(), and that is the end."""
+    client, sockets = scripted(server, windows(server))
+    client.run("void client.open()")
+    client.wait("open")
+    client.run("client.say('under way')")
+    sockets.wait_for_chats(1)
+    client.run("void client.on(it, () => client.close())", event)
+    sockets.dials[0].close(code=1001)
+    client.wait("close")
+    client.page.clock.run_for(1_000)
+    client.page.wait_for_function("() => client.state.status === 'stopped'")
+    client.page.clock.run_for(60_000)
+    assert len(sockets.dials) == (2 if event == "open" else 1)
+    assert client.names()[-1] == {"delivery": "close"}.get(event, event)
+
+
+def test_an_id_is_used_once(server: Server, windows: Windows) -> None:
+    """A second message with the id of one that is under way would take its answer: it is a TypeError."""
+    client = LoneClient(windows(server))
+    client.run("client.send({type: 'chat', id: 'a', data: {}})")
+    with pytest.raises(Error, match='A message with the id "a" is under way'):
+        client.run("client.send({type: 'chat', id: 'a', data: {}})")
 
 
 def test_a_listener_that_throws_costs_nothing(server: Server, windows: Windows) -> None:

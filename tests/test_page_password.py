@@ -120,6 +120,42 @@ def test_whoever_is_put_out_is_told(server: Server, windows: Windows) -> None:
     assert window.page.locator("#status").get_attribute("data-status") == "stopped"
 
 
+def test_a_real_password_opens_a_real_room(server: Server, windows: Windows) -> None:
+    """A wrong password is refused by the server, the right one lets in, and another one puts out."""
+    change = "from chat.models import Room; room, _ = Room.objects.get_or_create(name='tea')"
+    server.shell(f"{change}; room.set_password('open sesame'); room.save()")
+    ada, bo = (windows(server, name).open("/?room=tea") for name in ("Ada", "Bo"))
+    for window, words in ((ada, ("abracadabra", "open sesame")), (bo, ("open sesame",))):
+        for password in words:
+            window.page.wait_for_selector("#password[open]")
+            window.page.keyboard.type(password)
+            window.page.keyboard.press("Enter")
+            window.page.wait_for_selector("#password:not([open])", state="attached")
+    for window in (ada, bo):
+        window.connected()
+        window.reads("#room-count", "2 people here")
+    ada.say("Just us")
+    bo.hears("Just us")
+    server.shell(f"{change}; room.set_password('shazam'); room.save()")
+    for window in (ada, bo):
+        window.reads("#banner", "You no longer have access to this room.")
+    ada.page.get_by_role("button", name="Connect again").click()
+    ada.reads("#password-problem", "That is not the room’s password")
+    ada.page.keyboard.type("shazam")
+    ada.page.keyboard.press("Enter")
+    ada.connected()
+
+
+def test_too_many_guesses_wait(server: Server, windows: Windows) -> None:
+    """The page says that the server lets nobody guess for a while, and tries again after that."""
+    window, sockets = at_the_room(server, windows)
+    ref = give(window, sockets, "abracadabra")
+    words = "Too many wrong passwords. Try again later."
+    sockets.send("error", {"code": "rate_limited", "message": words, "ref": ref, "retry_after": 40})
+    window.reads("#banner", f"{words} Trying again in 4")
+    assert window.page.locator("#status").get_attribute("data-status") == "connecting"
+
+
 def test_the_dialog_fits_a_phone(server: Server, windows: Windows) -> None:
     """At 320 pixels nothing of it is out of sight."""
     window, _ = at_the_room(server, windows)

@@ -33,7 +33,7 @@
 
 /** All times in ms. */
 export const DEFAULTS = {
-  protocols: [], // subprotocols to offer; or a function that returns them or a promise of them, at each attempt
+  protocols: [], // subprotocols to offer; or a function, asked at each attempt, that may return a promise
   welcome: true, // false: open as soon as the socket is, for consumers that send no `welcome`
   maxQueue: 100, // messages that wait to be sent
   overflow: "refuse", // beyond that: "refuse" the new message, or "drop_oldest"
@@ -62,6 +62,7 @@ const DEFAULT_MAX_BYTES = 65_536; // of one message, until the welcome says it
 const NEVER_AGAIN = new Set([1000, 1002, 1003, 1007, 1008, 1009, 1010]);
 const EVENTS = { connecting: "connecting", open: "open", waiting: "reconnecting", stopped: "gave_up" };
 const OTHER_EVENTS = ["close", "message", "error", "drain", "delivery", "paused", "roundtrip"];
+const STOPPED = { status: "stopped", attempt: 0, why: null, retryAt: null, mayHurry: false };
 const KNOWN_EVENTS = new Set([...Object.values(EVENTS), ...OTHER_EVENTS]);
 
 // --- when to come back: values in, values out ----------------------------------------------------------
@@ -120,14 +121,14 @@ export class ChatClient {
   #attempt = 0;
   #refusals = 0; // of messages, in a row
   #notBefore = 0; // ms since the epoch: the server asked not to be called earlier
-  #rooms = new Map(); // those joined beside the endpoint's own → {data, id of the `join` under way or done, ...}
+  #rooms = new Map(); // beside the endpoint's own → {data, id of the `join`, resolve, reject}
   #outbox = new Map(); // id → {envelope, ack, sent, resolve, reject}, in the order of sending
   #window = WINDOW;
   #heartbeat;
   #watch = null;
 
   /** @type {State} */
-  state = { status: "stopped", attempt: 0, why: null, retryAt: null, mayHurry: false };
+  state = STOPPED;
   /** @type {object|null} the last welcome's data: `client_id`, `user`, `limits`, ... */
   welcome = null;
 
@@ -147,9 +148,9 @@ export class ChatClient {
   }
 
   /**
-   * `connecting`, `open`, `reconnecting` and `gave_up` come with the {@link State}, `message` with an envelope,
-   * `close` with {code, reason}, `error` with an error's data, `delivery` with a {@link Delivery}, `paused`
-   * with {code, message, until}, `roundtrip` with ms, `drain` with nothing.
+   * `connecting`, `open`, `reconnecting` and `gave_up` come with the {@link State}, `message` with an
+   * envelope, `close` with {code, reason}, `error` with an error's data, `delivery` with a {@link Delivery},
+   * `paused` with {code, message, until}, `roundtrip` with ms, `drain` with nothing.
    *
    * @returns {() => void} call it to stop listening
    */
@@ -170,8 +171,8 @@ export class ChatClient {
   /** For good. What waits to be sent stays, for another open(). */
   close() {
     this.#watch?.abort();
+    this.state = STOPPED;
     this.#letGo();
-    this.state = { status: "stopped", attempt: 0, why: null, retryAt: null, mayHurry: false };
   }
 
   /** "Try now": ends a wait, unless the server asked for it. */
@@ -188,6 +189,7 @@ export class ChatClient {
    */
   send(envelope, { ack = true, ...settle } = {}) {
     const id = envelope.id ?? newId();
+    if (this.#outbox.has(id)) throw new TypeError(`A message with the id "${id}" is under way`);
     const entry = { envelope: { ...envelope, id }, ack, sent: false, ...settle };
     this.#outbox.set(id, entry);
     this.#flush();
@@ -248,17 +250,20 @@ export class ChatClient {
   }
 
   leave(room) {
-    if (!this.#rooms.delete(room) || this.state.status !== "open") return;
-    this.#transmit({ type: "leave", room, id: newId() });
+    const entry = this.#rooms.get(room);
+    if (!entry) return;
+    this.#rooms.delete(room);
+    entry.reject(new ChatError({ code: "left", message: "Left before it was joined." }));
+    if (entry.id !== null) this.#transmit({ type: "leave", room, id: newId() });
   }
 
   // --- connecting --------------------------------------------------------------------------------------
 
   async #dial() {
-    this.#letGo();
-    const generation = this.#generation;
+    const generation = this.#letGo();
     const current = () => generation === this.#generation;
-    this.#become("connecting", { why: this.state.why });
+    if (current()) this.#become("connecting", { why: this.state.why });
+    if (!current()) return;
     this.#timers.handshake = setTimeout(() => this.#askWhy(), this.#options.handshakeTimeout);
     let protocols = this.#options.protocols;
     try {
@@ -296,15 +301,15 @@ export class ChatClient {
 
   #lost(kind, code, reason) {
     const wasOpen = this.state.status === "open";
-    this.#letGo();
+    const generation = this.#letGo();
     if (wasOpen) this.#emit("close", { code, reason });
+    if (generation !== this.#generation) return; // a listener has called open() or close()
     this.#settle({ retry: comesBack(code), delay: 0 }, why(kind, code, null, reason));
   }
 
   /** Step 4. */
   async #askWhy() {
-    this.#letGo();
-    const generation = this.#generation;
+    const generation = this.#letGo();
     const answer = await question(this.#address, this.#protocols, this.#options.questionTimeout);
     if (generation !== this.#generation) return; // open() or close() came while the answer was under way
     const { status, error } = answer;
@@ -317,6 +322,8 @@ export class ChatClient {
     clearTimeout(this.#timers.handshake);
     if (!retry || this.#attempt >= backoff.attempts) {
       this.#watch?.abort();
+      const gaveUp = new ChatError({ code: "gave_up", message: reason.message });
+      for (const entry of this.#rooms.values()) entry.reject(gaveUp);
       this.#become("stopped", { why: reason });
       return;
     }
@@ -337,9 +344,9 @@ export class ChatClient {
     this.#notBefore = Math.max(this.#notBefore, Date.now() + Math.min(ms, this.#options.backoff.longest));
   }
 
-  /** Lets go of the socket and of every timer; nothing that they still do is heard. */
+  /** Lets go of the socket and of every timer: nothing that they still do is heard. @returns the generation */
   #letGo() {
-    this.#generation++;
+    const generation = ++this.#generation;
     this.#heartbeat.stop();
     for (const name of Object.keys(this.#timers)) clearTimeout(this.#timers[name]);
     this.#timers = {};
@@ -348,16 +355,19 @@ export class ChatClient {
     for (const entry of this.#rooms.values()) entry.id = null;
     const unconfirmed = { code: "unconfirmed", message: "The connection broke before the server answered." };
     for (const entry of [...this.#outbox.values()]) if (entry.sent) this.#fail(entry, unconfirmed);
+    return generation;
   }
 
-  /** Somebody looks at the page again, or the network came or went: don't wait, and don't trust an old line. */
+  /** Somebody looks at the page again, or the network came or went: no more waiting, and no trust in the line. */
   #watchPage() {
     this.#watch?.abort();
     this.#watch = new AbortController();
     const { signal } = this.#watch;
     const listen = (target, name, listener) => target?.addEventListener?.(name, listener, { signal });
     listen(globalThis.document, "visibilitychange", () => isHidden() || this.#wake());
-    for (const name of ["pageshow", "online", "offline"]) listen(globalThis, name, () => this.#wake());
+    // `persisted`: the page comes out of the back/forward cache.
+    listen(globalThis, "pageshow", ({ persisted }) => persisted && this.#wake());
+    for (const name of ["online", "offline"]) listen(globalThis, name, () => this.#wake());
   }
 
   #wake() {
@@ -594,7 +604,7 @@ function isTooBig(envelope, limit = DEFAULT_MAX_BYTES) {
   return text.length * 3 > limit && new TextEncoder().encode(text).length > limit;
 }
 
-/** The plain GET of step 4, with the credentials that the handshake had. Status 0: nothing answered in time. */
+/** The plain GET of step 4, with the handshake's credentials. Status 0: nothing answered in time. */
 async function question(address, protocols, timeout) {
   const token = [protocols].flat().find((name) => name.startsWith("bearer."))?.slice("bearer.".length);
   try {

@@ -14,6 +14,7 @@
 import { Emitter } from "./emitter.js";
 import { displayName } from "./text.js";
 
+const byName = new Intl.Collator(undefined, { numeric: true });
 const EARLY_LIMIT = 1_000; // changes kept for a list that may never come
 
 export class People extends Emitter {
@@ -83,7 +84,7 @@ export class People extends Emitter {
       person.self ||= member.id === this.#self?.id;
       people.set(key, person);
     }
-    return [...people.values()].sort((a, b) => b.self - a.self || a.name.localeCompare(b.name, undefined, { numeric: true }));
+    return [...people.values()].sort((a, b) => b.self - a.self || byName.compare(a.name, b.name));
   }
 
   #apply(member, online) {

@@ -6,8 +6,8 @@
  * header, and the password does not belong into an address.
  *
  * Events: `state` with the client's state, `roundtrip` with milliseconds or null, `limits` with the server's,
- * `paused` with {code, until} while the server asks for slower writing, `me` when the server says who we are,
- * `queue` when more or fewer messages wait to be sent.
+ * `paused` with {code, message, until, outside} while the server asks us to wait (outside: to be let in), `me`
+ * when the server says who we are, `queue` when more or fewer messages wait to be sent.
  */
 import { socketAddress } from "./address.js";
 import { ChatClient } from "./client.js";
@@ -86,7 +86,7 @@ export class Session extends Emitter {
     client.on("drain", () =>
       this.timeline.notice("info", "The server is about to restart. This page will reconnect by itself."),
     );
-    client.on("paused", (pause) => this.emit("paused", pause));
+    client.on("paused", (pause) => this.emit("paused", { ...pause, outside: this.state.status !== "open" }));
     client.on("roundtrip", (ms) => this.emit("roundtrip", ms));
     if (this.#entrance) this.#joinWithPassword(client, password);
     client.open();
@@ -152,6 +152,7 @@ export class Session extends Emitter {
     try {
       await client.join(this.room, { password, members: true });
     } catch (error) {
+      if (["gave_up", "replaced"].includes(error.code)) return; // its state tells that, or the next one does
       // The server does not tell a wrong password from a room that is closed to us: another may help.
       const code = error.code === "forbidden" ? "password_required" : error.code;
       if (client === this.#client) this.#shutOut("refused", 403, code, error.message);

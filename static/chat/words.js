@@ -1,6 +1,6 @@
 /**
- * What the page says when something goes wrong: words for a close, a refusal, an error, and what the person can
- * do. Whether and when the connection comes back is client.js's business.
+ * What the page says when something goes wrong: words for a close, a refusal, an error, and what the person
+ * can do. Whether and when the connection comes back is client.js's business.
  *
  * @typedef {object} Trouble
  * @property {string} words   one or two sentences

@@ -12,7 +12,7 @@ const WORDS = {
   waiting: "Reconnecting…",
   stopped: "Disconnected",
 };
-const NO_PAUSE = { code: null, until: 0 };
+const NO_PAUSE = { code: null, message: "", until: 0, outside: false };
 
 export class StatusView {
   #status = byId("status");
@@ -44,10 +44,10 @@ export class StatusView {
     this.#draw();
   }
 
-  /** The server asks for slower writing, or can't pass messages on. @param {{code: string, until: number}} pause */
+  /** The server asks for slower writing, can't pass messages on, or lets nobody in for a while. */
   paused(pause) {
     this.#pause = pause;
-    write(byId("announcer"), `${errorWords(pause)} ${this.#pauseWords()}`);
+    write(byId("announcer"), this.#pauseWords());
     this.#draw();
   }
 
@@ -79,10 +79,9 @@ export class StatusView {
     if (pausing || status === "waiting") this.#ticker = setInterval(() => this.#draw(), 1_000);
     this.#banner.hidden = !trouble && !pausing;
     if (this.#banner.hidden) return;
-    const parts = [pausing ? errorWords(this.#pause) : trouble.words];
-    if (pausing) parts.push(this.#pauseWords());
-    else if (status === "waiting") parts.push(countdown("Trying again", retryAt - Date.now()));
-    else if (status !== "stopped") parts.push("Trying again…");
+    const parts = [pausing ? this.#pauseWords() : trouble.words];
+    if (status === "waiting") parts.push(countdown("Trying again", retryAt - Date.now()));
+    else if (status !== "stopped" && !pausing) parts.push("Trying again…");
     if (this.#queued) parts.push(`${plural(this.#queued, "message waits", "messages wait")} to be sent.`);
     write(byId("banner-words"), parts.join(" "));
     this.#banner.dataset.level = status === "stopped" ? "problem" : "info";
@@ -102,7 +101,9 @@ export class StatusView {
   }
 
   #pauseWords() {
-    return countdown("Sending goes on", this.#pause.until - Date.now());
+    const { code, message, until, outside } = this.#pause;
+    const words = errorWords({ code: outside ? null : code, message });
+    return `${words} ${countdown(outside ? "Trying again" : "Sending goes on", until - Date.now())}`;
   }
 
   #action(name) {
