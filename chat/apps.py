@@ -10,10 +10,13 @@ class ChatConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from django.conf import settings
+
         from chat import live
         from chat.credentials import connect_signals
         from chat.realtime import checks, config, hooks  # noqa: F401  (registers them)
 
         config.apply(**live.default_limits())  # until the settings were read
+        config.apply(**settings.REALTIME.get("SOCKETS", {}))
         connect_signals()
         hooks.discover()

@@ -90,6 +90,11 @@ REALTIME = {
     },
     # Who may read /metrics: these networks, and who has the token. docs/monitoring.md.
     "METRICS": env.metrics("METRICS") | {"TOKEN": env.text("METRICS_TOKEN")},
+    # The system's buffers of each socket, in bytes; 0: as the system sees fit. docs/wire.md.
+    "SOCKETS": {
+        "socket_send_buffer": env.whole("SOCKET_SEND_BUFFER", 0, 0, 16 * MILLION),
+        "socket_receive_buffer": env.whole("SOCKET_RECEIVE_BUFFER", 0, 0, 16 * MILLION),
+    },
     "TRANSPORT": {
         "read_timeout": env.whole("READ_TIMEOUT", 60, 1, 3600),  # seconds
         "write_timeout": env.whole("WRITE_TIMEOUT", 60, 1, 3600),  # seconds

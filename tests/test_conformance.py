@@ -10,7 +10,7 @@ import pytest
 
 from chat.realtime.testing.raw import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame, header
 from tests.echo_support import ECHO, RSV1, TAIL, Line, Packer, fragments, packed
-from tests.kit import ChatServer
+from tests.kit import ChatServer, RawSocket
 
 LARGEST = 65_536
 SIZES = [0, 1, 125, 126, 127, 128, 65_535, LARGEST]
@@ -20,7 +20,7 @@ GREEK = "κόσμε".encode()
 
 @pytest.fixture(scope="module")
 def echo_server():
-    server = ChatServer(None, env={"ECHO_ENDPOINT": "true"})
+    server = ChatServer(None, env={"ECHO_ENDPOINT": "true", "MESSAGE_RATE": "0", "BYTES_RATE": "0"})
     try:
         yield server.start()
     finally:
@@ -343,6 +343,14 @@ async def test_7_a_message_that_was_begun_dies_with_the_close(line):
     await line.closes(1000)
 
 
+async def test_7_what_was_said_before_the_close_is_answered_first(line):
+    """Messages, and a broken frame or a close frame right behind them, in one write."""
+    await line.send(*[frame(TEXT, b"%d" % number) for number in range(100)], goodbye(4000))
+    for number in range(100):
+        await line.echoes(TEXT, b"%d" % number)
+    await line.closes(4000)
+
+
 # --- 9 and 10: limits ------------------------------------------------------------------------------------
 
 
@@ -418,6 +426,15 @@ async def test_13_an_offer_is_answered(open_line, offer, answer):
     for message in TALK:
         await line.send(packed(message))
         await line.echoes(TEXT, message)
+
+
+async def test_13_offers_may_stand_in_several_headers(echo_server):
+    """RFC 6455 section 9.1: they are read as one."""
+    raw = await RawSocket.open(echo_server.port)
+    several = "x-unknown\r\nSec-WebSocket-Extensions: permessage-deflate"
+    response = await raw.handshake(ECHO, Sec_WebSocket_Extensions=several)
+    assert response.headers["sec-websocket-extensions"].startswith("permessage-deflate; ")
+    await raw.close()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Who lives, how far away, and who takes too long: with a heartbeat of half a second and a limit of two."""
 
 import asyncio
+import contextlib
 import json
 import signal
 import struct
@@ -12,6 +13,7 @@ from chat.realtime.testing.raw import CLOSE, CONTINUATION, PING, PONG, TEXT, fra
 from tests.kit import ChatServer, QuietSocket, RawSocket, eventually
 
 PINGED = "/test/pinged"
+UNLIMITED = {"MESSAGE_RATE": "0", "BYTES_RATE": "0"}
 TIMES = ("--ping-interval", "0.5", "--ping-timeout", "1.5")
 LIMIT = 2.0  # seconds of silence until a peer is gone
 LATER = LIMIT + 2.5  # seconds after which every heartbeat has had its time
@@ -20,7 +22,7 @@ LATER = LIMIT + 2.5  # seconds after which every heartbeat has had its time
 @pytest.fixture(scope="module")
 def server():
     """One worker, two seconds for everything."""
-    env = {"READ_TIMEOUT": "2", "WRITE_TIMEOUT": "2"}
+    env = UNLIMITED | {"READ_TIMEOUT": "2", "WRITE_TIMEOUT": "2"}
     server = ChatServer(None, env=env, arguments=TIMES, settings="tests.settings")
     try:
         yield server.start()
@@ -296,13 +298,14 @@ async def _drip(raw: RawSocket) -> None:
 
 async def test_who_takes_nothing_is_closed_although_it_speaks(start_server, connect, room):
     """With a policy that only drops, a client that sends and never reads is closed all the same."""
-    server = start_server(env={"WRITE_TIMEOUT": "2"})
+    server = start_server(env=UNLIMITED | {"WRITE_TIMEOUT": "2"})
     server.change_settings(slow_consumer_policy="drop_oldest", send_buffer=8)
     deaf = await QuietSocket.upgraded(server.port, f"/api/chat-api/ws/{room}")
     speaker = await connect(server.ws(room))
 
     async def gone() -> bool:
-        await deaf.send(frame(TEXT, b'{"type":"pong"}'))
+        with contextlib.suppress(ConnectionError):  # it may be cut by now
+            await deaf.send(frame(TEXT, b'{"type":"pong"}'))
         await speaker.send_chat("x" * 60_000)
         try:
             await speaker.expect(type="presence", data={"status": "offline"}, limit=0.1)
@@ -312,3 +315,29 @@ async def test_who_takes_nothing_is_closed_although_it_speaks(start_server, conn
 
     await eventually(gone, "the deaf client's end", 15)
     deaf.close()
+
+
+async def test_a_goodbye_does_not_wait_for_ever(raw):
+    """What was said before it is worked on first, but for two seconds at most."""
+    await raw.send_json({"type": "work", "data": 20})
+    await raw.send_frame(CLOSE, (1000).to_bytes(2, "big"))
+    began = asyncio.get_running_loop().time()
+    assert await raw.expect_close(LATER) == 1000
+    assert 1.5 < asyncio.get_running_loop().time() - began < 4
+
+
+@pytest.mark.parametrize(("size", "waits"), [("0", False), ("8192", True)])
+async def test_the_systems_buffers_may_be_held_small(start_server, connect, room, redis, size, waits):
+    """600 KB to a client that does not read: the system takes them, or with a small buffer most of them
+    wait."""
+    env = UNLIMITED | {"SOCKET_SEND_BUFFER": size}
+    server = start_server(redis.url, env=env)
+    quiet = await QuietSocket.upgraded(server.port, f"/api/chat-api/ws/{room}?name=quiet")
+    speaker = await connect(server.ws(room))
+    for _ in range(30):
+        await speaker.send_chat("x" * 20_000)
+        await speaker.expect(type="chat")
+    table = await asyncio.to_thread(server.manage, "chat_connections", "--json")
+    (found,) = [one for one in json.loads(table.stdout)["connections"] if one["name"] == "quiet"]
+    assert (found["queue_depth"] > 20) is waits
+    quiet.close()

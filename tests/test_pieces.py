@@ -18,7 +18,7 @@ LARGEST = 20 * MIB  # of tests.app.wire.Pieces
 
 @pytest.fixture(scope="module")
 def wire_server():
-    server = ChatServer(None, settings="tests.settings")
+    server = ChatServer(None, env={"MESSAGE_RATE": "0", "BYTES_RATE": "0"}, settings="tests.settings")
     try:
         yield server.start()
     finally:

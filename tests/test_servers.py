@@ -4,6 +4,7 @@ The commands are the page's own. A test looks what a server does, in the words o
 """
 
 import asyncio
+import json
 import signal
 import textwrap
 from collections.abc import Awaitable, Callable, Iterator
@@ -61,7 +62,8 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         path = root / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(textwrap.dedent(code))
-    return {"PYTHONPATH": str(root), "DJANGO_SETTINGS_MODULE": "servers_settings"}
+    unlimited = {"MESSAGE_RATE": "0", "BYTES_RATE": "0"}  # one client sends all
+    return {"PYTHONPATH": str(root), "DJANGO_SETTINGS_MODULE": "servers_settings"} | unlimited
 
 
 @pytest.fixture(scope="module")
@@ -259,6 +261,15 @@ async def test_the_admins_limit(servers, connect, cells):
     assert seen == cells
 
 
+@claims("a client that offers compression")
+async def test_compression(one, name, connect, cells):
+    """What becomes of a client library's own offer; it chats all the same."""
+    client = await connect(one.ws(), compression="deflate")
+    await client.round_trip()
+    agreed = bool(client.socket.protocol.extensions)
+    assert {"agreed on": True, "not heard": False, "declined, by its flag": False}[cells[name]] == agreed
+
+
 # --- closing --------------------------------------------------------------------------------------
 
 
@@ -316,6 +327,26 @@ async def test_sigterm(name, start_own, connect, cells):
     status = await asyncio.to_thread(server.popen.wait, 10)
     assert cells[name].split(",")[0] == str(code)
     assert ("exit status 0" not in cells[name]) or status == 0
+
+
+@claims("`ping` messages, where the admin wants them")
+async def test_ping_messages(servers, connect, cells):
+    """The admin's interval holds on every server; the client's answer gives the round-trip time."""
+    clients = {name: await connect(server.ws()) for name, server in servers.items()}
+    servers["serve"].change_settings(app_ping_interval=1)
+    seen = {}
+    try:
+        for name, client in clients.items():
+            ping = await client.expect(type="ping")
+            await client.send({"type": "pong", "id": ping["id"]})
+            await client.round_trip()
+            seen[name] = "yes"
+    finally:
+        servers["serve"].change_settings(app_ping_interval=None)
+    table = await asyncio.to_thread(servers["serve"].manage, "chat_connections", "--json")
+    found = {one["id"]: one["rtt"] for one in json.loads(table.stdout)["connections"]}
+    assert all(0 < found[client.id] < 5 for client in clients.values()), found
+    assert seen == cells
 
 
 # --- clients that behave badly --------------------------------------------------------------------

@@ -31,7 +31,8 @@ class Config:
     query_timeout: float = 5.0  # how long a database question may hold up a handshake
     read_timeout: float = 60.0  # how long a message, or a piece of a large one, may take to come in
     write_timeout: float = 60.0  # how long a client may take nothing of what was written to it
-    write_buffer: int = 0  # bytes that may wait below the send buffer, beside what the system itself takes
+    socket_send_buffer: int = 0  # bytes of the system's buffer for what is sent; 0: as the system sees fit
+    socket_receive_buffer: int = 0  # the same for what is received
     app_ping_interval: float = 0.0  # between two application pings to a client that answers them; 0: none
     compression: bool = True  # whether permessage-deflate is agreed on with clients that offer it
     compression_threshold: int = 512  # bytes below which a message is sent as it is

@@ -11,18 +11,14 @@ import gc
 import logging
 import os
 import socket
-import time
 from collections.abc import Callable
 from typing import Any
 
 from daphne.server import Server as DaphneServer  # isort: skip  (first: it installs the reactor)
-from daphne.http_protocol import HTTPFactory as DaphneHTTPFactory
-from daphne.http_protocol import WebRequest
 from daphne.ws_protocol import WebSocketFactory
 from twisted.internet import defer, reactor, tcp
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromString
 from twisted.logger import STDLibLogObserver, globalLogBeginner
-from twisted.web import http
 
 from . import config, metrics_page
 from .codes import CloseCode
@@ -30,94 +26,12 @@ from .inbox import Inbox
 from .outgoing import CLOSE_HANDSHAKE
 from .protocol import WebSocketProtocol
 from .runtime import get_hub
+from .sockets import Channel, EagerTransport, HTTPFactory, size_buffers
 
 logger = logging.getLogger("chat.realtime.server")
 
-KEEP_ALIVE = 60.0  # seconds that an HTTP connection may be idle between requests
 LAST_REQUESTS = 0.3  # seconds that connections accepted in the last moment have to send their request
 STOP_MARGIN = 0.7  # seconds of the shutdown's time limit kept for leaving
-
-
-class EagerTransport(tcp.Server):
-    """A TCP transport that sends at once what the socket takes, without a turn through the event loop.
-
-    Twisted registers a writer, waits for epoll, writes and unregisters: 33 µs a frame against 6 µs.
-    """
-
-    pause_at_once = False
-    producerPaused: bool = False
-    taken_at = 0.0  # when the peer last took something of what waits; the loop's time
-
-    def write(self, data: bytes) -> None:
-        """Send now; what the socket does not take waits, and a WebSocket's producer is paused at once: its
-        connection's buffer is bounded in messages, Twisted's only in bytes."""
-        sent = 0
-        if not (self._tempDataBuffer or self.dataBuffer) and self.connected and not self._writeDisconnected:
-            try:
-                sent = self.socket.send(data)
-                if sent == len(data):
-                    return
-            except OSError:
-                pass  # full, or broken: then the reactor meets the error in its turn and ends the connection
-        self.keep(data[sent:] if sent else data)
-
-    def keep(self, data: bytes) -> None:
-        """Let the reactor send it when the socket takes more."""
-        if not (self._tempDataBuffer or self.dataBuffer):
-            self.taken_at = time.monotonic()
-        super().write(data)
-        if self.pause_at_once and self.producer is not None and not self.producerPaused:
-            limit = config.current().write_buffer
-            if not limit or self._tempDataLen + len(self.dataBuffer) - self.offset > limit:
-                self.producerPaused = True
-                self.producer.pauseProducing()
-
-    def writeSomeData(self, data: bytes) -> Any:
-        """Twisted: the socket takes more."""
-        taken = super().writeSomeData(data)
-        if isinstance(taken, int) and taken > 0:
-            self.taken_at = time.monotonic()
-        return taken
-
-
-class Channel(http.HTTPChannel):
-    """HTTP/1.1 on one connection. Its request's head, or the next one's, has a deadline."""
-
-    requestFactory = WebRequest
-    served = False  # whether a request was answered on it before
-
-    def connectionMade(self) -> None:
-        super().connectionMade()
-        self.server = self.factory.server
-        self.server.arriving[self] = self.server.clock() + config.current().handshake_timeout
-
-    def allHeadersReceived(self) -> None:
-        # The body follows: it gets as long again as an idle connection.
-        self.server.arriving[self] = self.server.clock() + KEEP_ALIVE
-        super().allHeadersReceived()
-
-    def allContentReceived(self) -> None:
-        self.server.arriving.pop(self, None)
-        super().allContentReceived()
-
-    def requestDone(self, request: Any) -> None:
-        super().requestDone(request)
-        self.served = True
-        if self.persistent and self not in self.server.arriving:
-            self.server.arriving[self] = self.server.clock() + KEEP_ALIVE
-
-    def connectionLost(self, reason: Any) -> None:
-        self.server.arriving.pop(self, None)
-        super().connectionLost(reason)
-
-
-class HTTPFactory(DaphneHTTPFactory):
-    protocol = Channel
-    timeOut = None  # ``Server.arriving`` has the deadlines
-
-    def __init__(self, server: Any) -> None:
-        super().__init__(server)
-        self.timeOut = None
 
 
 class Server(DaphneServer):
@@ -179,6 +93,8 @@ class Server(DaphneServer):
     def listen_success(self, port: Any) -> None:
         if isinstance(port, tcp.Port) and port.addressFamily != socket.AF_UNIX:
             port.transport = EagerTransport
+        if isinstance(port, tcp.Port):
+            size_buffers(port.socket, config.current())
         self.ports.append(port)
 
     def _started(self) -> None:
