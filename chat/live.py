@@ -23,7 +23,7 @@ from django.utils import timezone
 
 from chat import authorizer, rooms
 from chat.models import LIMITS, TRANSPORT, ChatSettings, Room
-from chat.realtime import CloseCode, Unavailable, config
+from chat.realtime import CloseCode, Unavailable, config, log
 from chat.realtime.database import in_database
 from chat.realtime.hub import Hub
 from chat.validators import validate_room_pattern
@@ -119,7 +119,7 @@ class _Watch:
             self._failed(error)
             return
         if self._failing:
-            logger.warning("the chat's settings can be read again")
+            log.event(logger, logging.WARNING, "settings_readable")
         self._failing = False
 
     def _failed(self, error: Exception) -> None:
@@ -129,7 +129,7 @@ class _Watch:
             rooms.replace({})
         if not self._failing:
             held = "the last known hold" if self.known else "handshakes are refused until they can"
-            logger.error("the chat's settings can't be read, %s: %s", held, type(error).__name__)
+            log.event(logger, logging.ERROR, "settings_unreadable", held=held, reason=type(error).__name__)
         self._failing = True
 
     async def _enforce(self) -> None:
@@ -227,7 +227,7 @@ def _pattern(text: str, last: re.Pattern[str] | None) -> re.Pattern[str] | None:
         validate_room_pattern(text)
     except ValidationError:
         _refused_pattern = text
-        logger.error("the settings' pattern for room names can't be used, the last one holds")
+        log.event(logger, logging.ERROR, "room_pattern_refused", held="the last one holds")
         return last
     _refused_pattern = ""
     return re.compile(text) if text else None

@@ -73,7 +73,8 @@ async def test_a_handler_that_fails_or_hangs_is_answered(faulty, faults, connect
     number = re.search(r"error ([0-9a-f]{8})", error["data"]["message"])
     assert number, error
     log = faulty.output()
-    assert f"error {number[1]} in FaultConsumer, connection {client.id}" in log
+    assert f"message_failed error={number[1]} " in log
+    assert f"type={kind} consumer=FaultConsumer connection={client.id}" in log
     assert "not for the log" not in log
     assert took < HANDLER + 1.5
     assert pulse.slowest < AT_ONCE

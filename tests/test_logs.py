@@ -1,16 +1,22 @@
 """Log events: one line each, fields that can't be forged, nothing secret, floods folded."""
 
+import ast
+import asyncio
 import io
 import json
 import logging
+import re
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from websockets.exceptions import InvalidStatus
 
 from chat.realtime import log
 from chatproject.logs import JsonFormatter, LineFormatter
+from tests.kit import Client, eventually
+from tests.pages import ROOT, code, read, table
 
 HOSTILE = [
     'ada\n2026-01-01T00:00:00.000Z ERROR chat[1] worker_died reason="all is lost"',
@@ -258,3 +264,94 @@ def test_two_bugs_do_not_hide_each_other(lines):
         log.failure(lines.logger, "handler_failed", fail("again"))
     number = log.failure(lines.logger, "handler_failed", KeyError("other"))
     assert f"error={number} kind=KeyError" in lines.text[-1]
+
+
+# --- on a server ------------------------------------------------------------------------------------------
+
+
+def events(server, name: str) -> list[dict]:
+    """The lines of an event that a server with LOG_FORMAT=json has written."""
+    found = [json.loads(line) for line in server.output().splitlines() if line.startswith("{")]
+    return [line for line in found if line["event"] == name]
+
+
+async def test_the_life_of_a_connection_in_the_log(start_server, own_redis, connect, room):
+    """Worker started, connection opened and closed with its numbers, refused, ended by an operator, worker
+    drained: one JSON object each, and nothing of what was said."""
+    server = start_server(own_redis.url, env={"LOG_FORMAT": "json", "LOG_LEVEL": "DEBUG"})
+    ada = server.create_user(f"ada-{room}")
+    client = await connect(server.ws(room, "name=Ada"), cookie=ada.cookie)
+    await client.send_chat("a secret between us", id="1")
+    await client.expect(type="ack")
+    other = await connect(server.ws(room))
+    with pytest.raises(InvalidStatus):
+        await connect(server.ws("not%40valid"))
+    await client.close()
+    await asyncio.to_thread(server.manage, "chat_close", "--connection", other.id)
+    assert (await other.closed())[0] == 4510
+    await eventually(lambda: len(events(server, "closed")) == 2, "both lines")
+    opened = next(line for line in events(server, "opened") if line["connection"] == client.id)
+    assert (opened["user"], opened["address"]) == (ada.id, "127.0.0.1")
+    assert opened["path"].endswith(f"/ws/{room}")
+    closed = next(line for line in events(server, "closed") if line["connection"] == client.id)
+    assert (closed["code"], closed["messages_in"], closed["level"]) == (1000, 1, "debug")
+    (refused,) = events(server, "refused")
+    assert (refused["code"], refused["status"], refused["level"]) == ("invalid_room", 404, "info")
+    (closing,) = events(server, "closing")
+    assert (closing["code"], closing["connection"], closing["level"]) == (4510, other.id, "info")
+    server.stop()
+    (started,), (drained,) = events(server, "worker_started"), events(server, "worker_drained")
+    assert (started["worker"], drained["worker"]) == (client.worker, client.worker)
+    assert "a secret" not in server.output()
+    assert ada.session_key not in server.output()
+
+
+async def test_a_flood_of_refusals_is_folded(start_server, own_redis):
+    """A hundred refused handshakes are twenty lines and one more; the metrics have them all."""
+    server = start_server(own_redis.url)
+    for _ in range(100):
+        with pytest.raises(InvalidStatus):
+            await Client.connect(server.ws("not%40valid"))
+    server.stop()
+    lines = [line for line in server.output().splitlines() if "] refused code=invalid_room" in line]
+    assert len(lines) == 21
+    assert lines[-1].endswith("refused code=invalid_room ... 80 more in 10 s")
+
+
+async def test_redis_lost_and_back(start_server, own_redis):
+    """A Redis that is killed and comes back is told at WARNING and INFO, by each link once."""
+    server = start_server(own_redis.url)
+    await eventually(lambda: server.get("/api/chat-api/ready")[0] == 200, "both links")
+    own_redis.kill()
+    await eventually(lambda: "redis_lost link=" in server.output(), "the loss")
+    own_redis.start()
+    await eventually(lambda: server.output().count("redis_back link=") == 2, "both links")
+    assert server.output().count("redis_lost link=") == 2
+
+
+# --- the page ---------------------------------------------------------------------------------------------
+
+
+def test_the_page_lists_all_events():
+    """The table of operating.md names exactly the events that the code writes."""
+    written = set()
+    for path in (ROOT / "chat").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            called = ast.unparse(node.func).removeprefix("log.") if isinstance(node, ast.Call) else ""
+            if called in ("event", "failure"):
+                name = node.args[2 if called == "event" else 1]
+                assert isinstance(name, ast.Constant), f"{path}:{node.lineno}: an event's name is written out"
+                written.add(name.value)
+    listed = [name for cell in table(read("operating.md"), "event").column() for name in code(cell)]
+    assert sorted(listed) == sorted(written)
+
+
+def test_the_layer_logs_events_only():
+    """No free text in `chat.realtime`: each line has a name to search for."""
+    for path in (ROOT / "chat" / "realtime").rglob("*.py"):
+        if path.name == "log.py" or "testing" in path.parts:
+            continue
+        free = re.findall(
+            r"logger\.(?:debug|info|warning|error|exception|critical|log)\(.*", path.read_text()
+        )
+        assert free == [], path

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from . import config
+from . import config, journal
 from .codes import REASONS, CloseCode
 from .counters import add, close_label
 from .frames import Frame
@@ -244,6 +244,7 @@ class Connection:
             self.transport.write_frames(list(self._backlog))
         self._backlog = None
         self._wake()
+        journal.ending(self, code)
         text = REASONS.get(code, "") if reason is None else reason
         self.transport.close_now(code, text, CLOSE_TIMEOUT if lost else None)
 

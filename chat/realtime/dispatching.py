@@ -160,8 +160,11 @@ class DispatchingConsumer(LimitedConsumer):
         elif isinstance(error, Disconnect):
             self.connection.close(error.close_code, error.reason)
         else:  # a handler that awaited something that was cancelled: its bug, not our end
-            ref = envelope.peek_id(text) if text is not None else None
-            self.connection.push(self.describe_failure(error, ref=ref))
+            ref = kind = None
+            if text is not None:
+                ref, kind = envelope.peek_id(text), envelope.peek_type(text)
+            kind = kind if kind in self.handlers else None
+            self.connection.push(self.describe_failure(error, ref=ref, kind=kind))
 
     def _answer_overdue(self, text: str | None) -> None:
         """A handler has had its time. If it waited for this client to read, that is the client's fault."""
@@ -171,9 +174,9 @@ class DispatchingConsumer(LimitedConsumer):
         else:
             self._failed(TimeoutError(), text, False)
 
-    def describe_failure(self, error: BaseException, *, ref: Any = None) -> Frame:
+    def describe_failure(self, error: BaseException, *, ref: Any = None, kind: str | None = None) -> Frame:
         """The ``error`` message for a failure; a bug is logged, with the number that the client is told."""
-        found = self.tell_failure(error)
+        found = self.tell_failure(error, kind)
         add(self.hub.counters.errors, found.code)
         return Frame(
             envelope.error(
@@ -181,13 +184,12 @@ class DispatchingConsumer(LimitedConsumer):
             )
         )
 
-    def tell_failure(self, error: BaseException) -> RealtimeError:
-        """``error`` as the client may know it."""
+    def tell_failure(self, error: BaseException, kind: str | None = None) -> RealtimeError:
+        """``error`` as the client may know it. ``kind``: of the message that a handler failed at."""
         if isinstance(error, RealtimeError):
             return error
-        number = log.failure(
-            logger, "message_failed", error, consumer=type(self).__name__, connection=self.connection
-        )
+        known = {"type": kind, "consumer": type(self).__name__, "connection": self.connection}
+        number = log.failure(logger, "message_failed", error, **known)
         return RealtimeError(f"Something went wrong on the server (error {number}).", code="internal")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from channels.consumer import get_handler_name
 from channels.exceptions import StopConsumer
 
-from . import config
+from . import config, log
 from .codes import CloseCode
 from .connection import State
 from .counters import add
@@ -68,15 +68,18 @@ class EventsConsumer(LifecycleConsumer):
                     await self.dispatch(message)
                 except StopConsumer:
                     connection.close()
-                except Exception:
-                    # An event handler's bug is nobody's message: it is logged, the socket lives on.
-                    logger.exception("event %s failed, connection %s", message.get("type"), connection.id)
+                except Exception as error:  # noqa: BLE001 (a handler's bug is logged, the socket lives on)
+                    log.failure(
+                        logger, "event_failed", error, type=message.get("type"), connection=connection
+                    )
                 except asyncio.CancelledError:
                     overdue = self._was_overdue()
                     if not overdue and is_ending():
                         raise
-                    what = "took too long" if overdue else "was cancelled"
-                    logger.error("event %s %s, connection %s", message.get("type"), what, connection.id)
+                    kind, reason = message.get("type"), "overdue" if overdue else "cancelled"
+                    log.event(
+                        logger, logging.ERROR, "event_ended", type=kind, reason=reason, connection=connection
+                    )
         finally:
             connection.busy_since = None
             self._pump = None

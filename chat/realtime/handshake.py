@@ -97,6 +97,14 @@ def forwarded_address(peer: str | None, forwarded: list[str]) -> str | None:
     return peer
 
 
+def address_of(scope: dict[str, Any]) -> str | None:
+    """The client's address, for a request that was not read whole."""
+    lines = [value for name, value in scope.get("headers") or () if name == b"x-forwarded-for"]
+    forwarded = [part.strip() for value in lines for part in value.decode("latin-1").split(",")]
+    client = scope.get("client")
+    return forwarded_address(client[0] if client else None, forwarded)
+
+
 def read_query(raw: bytes) -> dict[str, str]:
     """The query's parameters, the last value of each. Raises BadRequest."""
     if not raw:

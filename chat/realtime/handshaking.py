@@ -10,7 +10,7 @@ from typing import Any
 from autobahn.websocket.protocol import TrafficStats
 from daphne.ws_protocol import WebSocketProtocol as DaphneProtocol
 
-from . import config
+from . import config, journal
 from .compression import Agreement, negotiate
 from .counters import add
 from .errors import BadRequest, Forbidden, Refused, Unavailable
@@ -116,6 +116,8 @@ class HandshakingProtocol(DaphneProtocol):
         hub = local_hub()
         if hub is not None:
             add(hub.counters.refusals, refusal.code)
+        peer = getattr(self.transport.getPeer(), "host", None)
+        journal.refused(refusal.code, refusal.status, None, peer)
         status, headers, body = render(refusal)
         self._answer(status, headers, body)
 

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 from django.utils.module_loading import autodiscover_modules
 
-from . import config
+from . import config, log
 from .database import in_database
 
 logger = logging.getLogger("chat.realtime")
@@ -164,8 +164,8 @@ async def tell(point: HookPoint, context: HookContext, *scopes: Hashable) -> Non
         try:
             async with asyncio.timeout(config.current().handler_timeout):
                 await registered.call(context)
-        except Exception:
-            logger.exception("hook %s at %s failed", _name(registered.function), point.value)
+        except Exception as error:  # noqa: BLE001 (one's bug does not keep the others from being told)
+            log.failure(logger, "hook_failed", error, hook=_name(registered.function), at=point.value)
 
 
 def _at(point: HookPoint, scopes: tuple[Hashable, ...]) -> list[_Registered]:

@@ -157,9 +157,8 @@ class Hub:
                 self._flush(outbox)
                 try:
                     self._deliver_event(group, message)
-                except Exception:
-                    # One bad message must not take the rest of its batch with it.
-                    logger.exception("a layer event failed")
+                except Exception as error:  # noqa: BLE001 (one bad message must not take its batch with it)
+                    log.failure(logger, "layer_event_failed", error)
         self._flush(outbox)
         for group, published in stamped:
             self._timed(group, published)
@@ -241,9 +240,8 @@ class Hub:
         for sweep in self.sweepers:
             try:
                 sweep(now)
-            except Exception:
-                # Heartbeats, settings and deadlines hang on this clock: one's bug must not stop the others.
-                logger.exception("a sweep failed")
+            except Exception as error:  # noqa: BLE001 (heartbeats, settings, deadlines hang on this clock)
+                log.failure(logger, "sweep_failed", error)
 
     def rates(self) -> dict[str, float]:
         """Messages a second over the last ten seconds: ``{"in", "out"}``."""

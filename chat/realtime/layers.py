@@ -18,7 +18,7 @@ from channels_redis.pubsub import RedisPubSubChannelLayer, RedisPubSubLoopLayer
 from channels_redis.utils import _wrap_close, create_pool, decode_hosts
 from django.core.exceptions import ImproperlyConfigured
 
-from . import config
+from . import config, log
 from .errors import LayerUnavailable
 from .groups import WORKERS
 from .hub import FRAME
@@ -226,7 +226,7 @@ class LoopLayer(_HubChannels, RedisPubSubLoopLayer):
             try:
                 message = self.channel_layer.deserialize(data)
             except Exception:  # noqa: BLE001 (whatever the serializer makes of somebody else's bytes)
-                logger.error("a message that is none came over the layer: dropped")
+                log.event(logger, logging.ERROR, "layer_message_broken", group=group)
                 return
             batch = self._batch
             if not batch:

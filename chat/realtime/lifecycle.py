@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
@@ -10,7 +9,7 @@ from typing import Any, ClassVar, Literal
 from channels.exceptions import AcceptConnection, DenyConnection, StopConsumer
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 
-from . import hooks, limits, log, subprotocols
+from . import hooks, journal, limits, subprotocols
 from .auth import NOBODY, Identity, describe_user
 from .authenticators import Authenticator, JWTAuthenticator, SessionAuthenticator, identify
 from .census import Place, census_of
@@ -28,8 +27,6 @@ from .refusal import refuse
 from .send_chain import ChainTransport
 from .transports import AsgiTransport
 from .verification import verifier_of
-
-logger = logging.getLogger("chat.realtime")
 
 # Close codes of clients that did not mean to leave.
 LOST = frozenset({CloseCode.ABNORMAL, CloseCode.HEARTBEAT_MISSED, CloseCode.SLOW_CONSUMER})
@@ -181,6 +178,7 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
         self.hub.counters.accepted += 1
         self._was_open = True
         self.connection.opened()
+        journal.opened(self.connection, self.scope["path"])
         self.opened()
 
     def opened(self) -> None:
@@ -256,8 +254,6 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
     async def _refuse(self, refusal: Refused) -> None:
         self.hub.counters.refused += 1
         add(self.hub.counters.refusals, refusal.code)
-        address = getattr(getattr(self, "handshake", None), "address", None)
-        log.event(logger, logging.INFO, "refused", code=refusal.code, address=address)
         self._forget(CloseCode.ABNORMAL)
         await refuse(self.scope, self.base_send, refusal)
         raise StopConsumer()
@@ -286,6 +282,8 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
         if self.connection is not None and self.connection.state is not State.CLOSED:
             opened = self.connection.state is not State.CONNECTING
             self.connection.closed(code)
+            if opened:
+                journal.closed(self.connection)
             self.hub.unregister(self.connection)
             names, self.counted_in = self.counted_in, None
             if names:

@@ -18,7 +18,7 @@ from typing import Any
 from redis.asyncio import ConnectionPool
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
-from . import config
+from . import config, log
 
 logger = logging.getLogger("chat.realtime.redis")
 
@@ -148,7 +148,7 @@ class RedisLink:
                     await connection.connect()
                 await self._prepare(connection, again=self.connects > 0)
                 if self.lost:
-                    logger.info("redis %s: connected again", self.name)
+                    log.event(logger, logging.INFO, "redis_back", link=self.name)
                 pause = BACKOFF[0]
                 self._connection = connection
                 self.up = True
@@ -161,16 +161,16 @@ class RedisLink:
                 if self.up:
                     self.lost += 1
                     self._told = False
-                    logger.warning("redis %s: connection lost (%s)", self.name, type(error).__name__)
+                    reason = type(error).__name__
+                    log.event(logger, logging.WARNING, "redis_lost", link=self.name, reason=reason)
                 elif not self._told:  # once an outage; a refused login needs an operator
                     self._told = True
                     refused = isinstance(error, AuthenticationError | ResponseError)
                     level = logging.ERROR if refused else logging.WARNING
                     words = str(error) or type(error).__name__
-                    logger.log(level, "redis %s: can't connect: %s", self.name, words)
-            except Exception:
-                # A bug below must not leave the worker deaf and dumb: it is logged, and the link goes on.
-                logger.exception("redis %s: the connection failed", self.name)
+                    log.event(logger, level, "redis_unreachable", link=self.name, reason=words)
+            except Exception as error:  # noqa: BLE001 (a bug below must not leave the worker deaf and dumb)
+                log.failure(logger, "redis_link_failed", error, link=self.name)
             finally:
                 self.up = False
                 self._connection = None
@@ -260,9 +260,8 @@ def _tell(command: Command, answer: Any) -> None:
     if command.done is not None:
         try:
             command.done(answer)
-        except Exception:
-            # Who asked has a bug: that is no reason to lose the connection, and the others' answers with it.
-            logger.exception("what was to be done with an answer of Redis' failed")
+        except Exception as error:  # noqa: BLE001 (who asked has a bug: the others' answers are not lost for it)
+            log.failure(logger, "redis_answer_failed", error)
 
 
 def settle(future: asyncio.Future[Any], answer: Any) -> None:

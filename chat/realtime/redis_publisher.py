@@ -18,7 +18,7 @@ from typing import Any
 from redis.asyncio import ConnectionPool
 from redis.exceptions import NoScriptError, ResponseError
 
-from . import config
+from . import config, log
 from .redis_link import BACKOFF, Command, Done, RedisLink
 
 logger = logging.getLogger("chat.realtime.redis")
@@ -88,7 +88,7 @@ class PublisherLink(RedisLink):
         if isinstance(answer, ResponseError):
             if self.loop.time() - self._complained > 1:
                 self._complained = self.loop.time()
-                logger.error("redis %s: %s", self.name, answer)
+                log.event(logger, logging.ERROR, "redis_refused", link=self.name, reason=str(answer))
             super()._answered(ConnectionError(str(answer)))
             if isinstance(answer, NoScriptError):
                 self.cut()  # somebody flushed the scripts: a new connection loads ours

@@ -11,8 +11,9 @@ from typing import Any
 
 import msgspec
 
+from . import journal
 from .errors import RealtimeError, Refused
-from .handshake import Handshake
+from .handshake import Handshake, address_of
 from .origin import normalize
 
 Headers = list[tuple[bytes, bytes]]
@@ -46,6 +47,7 @@ def render(refusal: Refused) -> tuple[int, Headers, bytes]:
 
 async def refuse(scope: Any, send: Any, refusal: Refused) -> None:
     """Answer a WebSocket handshake with no."""
+    journal.refused(refusal.code, refusal.status, scope.get("path"), address_of(scope))
     if "websocket.http.response" not in (scope.get("extensions") or {}):
         await send({"type": "websocket.close", "code": 1008})
         return

@@ -201,7 +201,7 @@ def _set_metadata(hub: Hub, args: dict[str, Any]) -> dict[str, Any]:
             connection.set(**args["values"])
         except metadata.InvalidMetadata as error:
             log.event(
-                control.logger, logging.WARNING, "metadata_refused", connection=connection, why=str(error)
+                control.logger, logging.WARNING, "metadata_refused", connection=connection, reason=str(error)
             )
         else:
             changed += 1

@@ -13,7 +13,7 @@ import logging
 from collections import deque
 from typing import Any
 
-from . import config
+from . import config, log
 from .connection import Connection, State, Transport
 from .counters import add
 from .errors import RealtimeError
@@ -91,9 +91,9 @@ class ChainTransport:
                 await self._consumer.chain.send(self._consumer, frame, self._write)
         except RealtimeError:
             self._drop()
-        except Exception:
-            # A middleware's bug costs the frame that it failed at, not the connection.
-            logger.exception("send middleware of %s failed", type(self._consumer).__name__)
+        except Exception as error:  # noqa: BLE001 (a middleware's bug costs the frame, not the connection)
+            where = type(self._consumer).__name__
+            log.failure(logger, "send_middleware_failed", error, consumer=where, connection=self._connection)
             self._drop()
 
     async def _write(self, frame: Frame) -> None:

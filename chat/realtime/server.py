@@ -20,7 +20,7 @@ from twisted.internet import defer, reactor, tcp
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromString
 from twisted.logger import STDLibLogObserver, globalLogBeginner
 
-from . import config, metrics_page
+from . import config, log, metrics_page
 from .codes import CloseCode
 from .inbox import Inbox
 from .outgoing import CLOSE_HANDSHAKE
@@ -110,6 +110,7 @@ class Server(DaphneServer):
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)
+        log.event(logger, logging.INFO, "worker_started", worker=self.hub.worker)
         if self.on_ready is not None:
             self.on_ready()
 
@@ -149,7 +150,7 @@ class Server(DaphneServer):
                 del self.arriving[channel]
                 channel.forceAbortClient()
         if os.getppid() != self._parent:
-            logger.error("the supervisor is gone: stopping")
+            log.event(logger, logging.ERROR, "supervisor_gone", then="stopping")
             self._parent = os.getppid()
             self.stop()
 
@@ -183,12 +184,14 @@ class Server(DaphneServer):
             await asyncio.sleep(0.02)
         for task in self._running():
             task.cancel()
-        for protocol in list(self.sockets):
+        left = list(self.sockets)
+        for protocol in left:
             protocol.give_up()
         if self._running():
             await asyncio.wait(self._running(), timeout=0.2)
         metrics_page.keep(hub)
-        logger.info("stopped")
+        log.event(logger, logging.INFO, "worker_drained", worker=hub.worker, left=len(left))
+        log.flush(float("inf"))
 
     def _running(self) -> list[asyncio.Task[None]]:
         tasks = [details.get("application_instance") for details in self.connections.values()]

@@ -18,6 +18,8 @@ import time
 from contextlib import suppress
 from typing import Any
 
+from . import log
+
 logger = logging.getLogger("chat.realtime.supervisor")
 
 DIRECTORY_VARIABLE = "CHAT_RUN_DIRECTORY"  # in a worker's environment: a directory of all workers
@@ -145,10 +147,11 @@ class Supervisor:
         now = time.monotonic()
         for worker in [worker for worker in self.workers if worker.exited()]:
             self.workers.remove(worker)
-            logger.error("worker %d ended (status %s): replaced", worker.pid, worker.process.returncode)
+            status = worker.process.returncode
+            log.event(logger, logging.ERROR, "worker_ended", worker_pid=worker.pid, status=status)
             self.quick_deaths = self.quick_deaths + 1 if now - worker.started < QUICK_DEATH else 0
             if self._hopeless(worker):
-                logger.error("workers end as soon as they start: giving up (their messages are above)")
+                log.event(logger, logging.ERROR, "workers_end_at_once", then="giving up")
                 return False
             pause = min(LONGEST_PAUSE, 0.2 * 2**self.quick_deaths) if self.quick_deaths else 0.0
             self.due.append(now + pause)
@@ -173,13 +176,15 @@ class Supervisor:
 
     def _roll(self) -> None:
         """Restart one worker after the other: each is asked to stop when its successor listens."""
-        logger.info("restarting %d workers one by one", len(self.workers))
+        log.event(logger, logging.INFO, "restarting", workers=len(self.workers))
         for old in list(self.workers):
             if old.exited():
                 continue  # replaced already, or about to be
             new = self._start()
             if not self._becomes_ready(new):
-                logger.error("the new worker %d does not start: the restart stops, old workers stay", new.pid)
+                log.event(
+                    logger, logging.ERROR, "new_worker_broken", worker_pid=new.pid, then="old workers stay"
+                )
                 new.process.kill()
                 new.process.wait()
                 return
@@ -218,7 +223,7 @@ class Supervisor:
             if time.monotonic() > limit:
                 for worker in everyone:
                     if not worker.exited():
-                        logger.error("worker %d did not stop in time: killed", worker.pid)
+                        log.event(logger, logging.ERROR, "worker_killed", worker_pid=worker.pid)
                         worker.process.kill()
                         worker.process.wait()
             time.sleep(0.01)
