@@ -14,7 +14,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
-from ipaddress import IPv6Address, ip_address
 from typing import Any
 from urllib.parse import unquote
 
@@ -23,6 +22,7 @@ from django.contrib.auth.hashers import check_password
 from chat.realtime import Forbidden, LayerUnavailable, Refused, Unavailable
 from chat.realtime.hub import Hub
 from chat.realtime.layers import LoopLayer
+from chat.realtime.limits import address_count
 from chat.realtime.redis_link import settle
 from chat.validators import PASSWORD_LENGTH
 
@@ -125,13 +125,8 @@ async def _once(
 
 def _guesser(room: str, address: str | None) -> str:
     """Who guesses at what, as a name that can stand in a key; an IPv6 network of 64 bits is one address."""
-    try:
-        parsed = ip_address(address or "")
-    except ValueError:
-        network = address or ""
-    else:
-        network = str(int(parsed) >> 64) if isinstance(parsed, IPv6Address) else str(parsed)
-    return blake2b(f"{network}\0{room}".encode("utf-8", "replace"), digest_size=16).hexdigest()
+    counted = "" if address is None else address_count(address)
+    return blake2b(f"{counted}\0{room}".encode(), digest_size=16).hexdigest()
 
 
 async def _reserve(hub: Hub, guesser: str) -> float:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 import secrets
 
 import pytest
@@ -552,3 +553,50 @@ async def test_who_joined_a_room_may_list_its_members(server, connect, room):
     assert [member["id"] for member in json.loads(body)["members"]] == [client.id]
     await left(client, room)
     assert (await asyncio.to_thread(server.get, path, Cookie=ada.cookie))[0] == 403
+
+
+# --- the whole, against a model -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_whatever_order_they_come_and_go_in_each_hears_what_is_said_in_its_rooms(
+    server, connect, room, seed
+):
+    """Six clients on two workers, with and without a room of their own, join, leave and talk in a random
+    order: each hears exactly what was said in the rooms that it was in at that moment, once and in order,
+    and the workers' lists agree."""
+    dice = random.Random(seed)
+    names = [f"{room}-{number}" for number in range(3)]
+    clients = [
+        *await on_each_worker(server, lambda: connect(server.ws())),
+        *await on_each_worker(server, lambda: connect(server.ws(names[0]))),
+        *await on_each_worker(server, lambda: connect(server.ws(names[1]))),
+    ]
+    inside = {
+        client: set() if number < 2 else {names[number // 2 - 1]} for number, client in enumerate(clients)
+    }
+    heard: dict[Client, list[str]] = {client: [] for client in clients}
+    for step in range(60):
+        client, name = dice.choice(clients), dice.choice(names)
+        if name not in inside[client]:
+            await joined(client, name)
+            inside[client].add(name)
+        elif dice.random() < 0.4:
+            await left(client, name)
+            inside[client].discard(name)
+        else:
+            words = f"{step} in {name}"
+            await client.send_chat(words, room=name)
+            for other in clients:
+                if name in inside[other]:
+                    await other.expect(type="chat", room=name, data={"content": words})
+                    heard[other].append(words)
+    await all_heard(server, *clients)
+    for client in clients:
+        said = [frame["data"]["content"] for frame in await client.all(type="chat") if frame["room"]]
+        assert said == heard[client]
+    counts: dict[str, int] = {}
+    for answer in await ask(server, "rooms"):
+        for name in names:
+            counts[name] = counts.get(name, 0) + answer["rooms"].get(name, 0)
+    assert counts == {name: sum(name in rooms for rooms in inside.values()) for name in names}
