@@ -30,6 +30,7 @@ from tests.other_servers import (
     slow_line,
     worker_of,
 )
+from tests.token_support import forge, in_seconds, mint
 
 MIB = 1024 * 1024
 
@@ -142,6 +143,26 @@ async def ending(client: Client, limit: float = 10.0) -> str:
 
 
 # --- talking --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("program", SERVERS)
+async def test_tokens_are_taken_by_each(servers, program, connect):
+    """In the header, offered beside `chat.v1`, and on the open socket; a bad one is refused; one that expires
+    closes its socket."""
+    server, first = servers[program], servers["serve"]
+    user = first.create_user(f"user-{program}")
+    token = mint(first, user)["access"]
+    client = await connect(server.ws(), headers={"Authorization": f"Bearer {token}"})
+    assert client.welcome["data"]["user"] == user.shown
+    client = await connect(server.ws(), subprotocols=["chat.v1", f"bearer.{token}"])
+    assert client.welcome["data"]["user"] == user.shown
+    assert client.socket.subprotocol == "chat.v1"
+    with pytest.raises(InvalidStatus):
+        await connect(server.ws(), subprotocols=["chat.v1", "bearer.garbage"])
+    guest = await connect(server.ws())
+    await guest.send({"type": "auth", "data": {"token": forge(token, exp=in_seconds(2))}})
+    assert (await guest.expect(type="ack"))["data"]["user"] == user.shown
+    assert (await guest.closed())[0] == 4501
 
 
 @claims("chat between clients of all three")
