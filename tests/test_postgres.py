@@ -8,6 +8,7 @@ import pytest
 
 from tests.kit import ChatServer, Client, RedisServer, User, eventually, on_each_worker
 from tests.postgres import PostgresServer
+from tests.token_support import mint, post
 
 MARK = 255  # a send buffer that tells the settings of these tests from the defaults
 
@@ -72,6 +73,53 @@ async def test_settings_and_rules_are_in_force_within_two_seconds(on_postgres, c
         return all(client.welcome["data"]["limits"]["send_buffer"] == MARK for client in clients)
 
     await eventually(told, "the new settings on both workers", 2)
+
+
+async def test_a_refresh_token_is_exchanged_once_however_many_ask(on_postgres, ada):
+    """Of eight exchanges at once, over two workers, one gives a pair; and a revoked sign-in gives none."""
+    pair = mint(on_postgres, ada)
+    refresh = {"refresh": pair["refresh"]}
+    answers = await asyncio.gather(
+        *(asyncio.to_thread(post, on_postgres, "/api/chat-api/token/refresh", refresh) for _ in range(8))
+    )
+    assert sorted(status for status, _ in answers) == [200] + [401] * 7
+    [fresh] = [answer for status, answer in answers if status == 200]
+    await asyncio.to_thread(post, on_postgres, "/api/chat-api/token/revoke", {"refresh": fresh["refresh"]})
+    for token in (pair["access"], fresh["access"]):
+        status, _, _ = on_postgres.get("/api/chat-api/ws", Authorization=f"Bearer {token}")
+        assert status == 401
+
+
+async def test_credentials_that_end_while_the_database_is_away_end_sockets_when_it_is_back(
+    on_postgres, postgres, connect
+):
+    """A crash just before the workers look costs nobody their socket; when PostgreSQL is back, who was
+    deactivated is parted with, by session and by token, and nobody else."""
+    eve = on_postgres.create_user("eve")
+    bob = on_postgres.create_user("bob")
+    token = mint(on_postgres, eve)["access"]
+    theirs = [
+        await connect(on_postgres.ws(), headers={"Authorization": f"Bearer {token}"}),
+        await connect(on_postgres.ws(), cookie=eve.cookie),
+    ]
+    stays = await connect(on_postgres.ws(), cookie=bob.cookie)
+    await on_postgres.adjango(
+        "from django.contrib.auth.models import User\nUser.objects.filter(pk=pk).update(is_active=False)",
+        pk=eve.id,
+    )
+    postgres.crash()
+    try:
+        word = "from chat.realtime import control\ncontrol.tell('verify_user', {'user': user})"
+        for user in (eve, bob):
+            await on_postgres.adjango(word, user=str(user.id))
+        await eventually(lambda: "credentials_unverified" in on_postgres.recent_output(), "the complaint", 10)
+        for client in (*theirs, stays):
+            await client.round_trip()
+    finally:
+        postgres.start()
+    for client in theirs:
+        assert await client.closed(15) == (4501, "signed out")
+    await stays.round_trip()
 
 
 async def test_chatting_goes_on_without_the_database(on_postgres, postgres, ada, connect):
