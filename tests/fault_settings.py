@@ -1,7 +1,5 @@
 """The project's settings and, for the fault tests only, an app that misbehaves on demand.
 
-Here clients may send as fast as they like: what floods do is what these tests are about.
-
 FAULT_BROKEN in the environment: a file; while it exists, no process with these settings starts.
 """
 
@@ -10,10 +8,9 @@ import os
 from django.core.exceptions import ImproperlyConfigured
 
 from chatproject.settings import *  # noqa: F403
-from chatproject.settings import INSTALLED_APPS, REALTIME
+from chatproject.settings import INSTALLED_APPS
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.faultapp"]
-REALTIME = {**REALTIME, "LIMITS": {**REALTIME["LIMITS"], "message_rate": 0, "bytes_rate": 0}}
 
 if os.path.exists(os.environ.get("FAULT_BROKEN", "")):
     raise ImproperlyConfigured("this version does not start, made for the test")

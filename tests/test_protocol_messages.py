@@ -37,7 +37,7 @@ async def test_welcome_is_the_first_frame(server, room, in_room):
             "send_buffer": 256,
             "presence_limit": 100,
             "rooms": 50,
-            "message_rate": 20,
+            "message_rate": 0,
             "message_burst": 100,
         },
         "heartbeat": {"interval": 25, "timeout": 60},
