@@ -1,14 +1,16 @@
 """static/chat/client.js in a real Chromium against servers that stop, freeze and lose their Redis."""
 
+import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, WebSocket
 
-from tests.browser import Server, Windows, chromium, serving, wait_for
+from tests.browser import WAIT, Server, Windows, chromium, serving, wait_for
 from tests.kit import RedisServer
 from tests.lone_client import LoneClient
 
@@ -191,3 +193,38 @@ def test_signed_out_in_another_tab(server: Server, windows: Windows) -> None:
     client.run("void client.open()")
     client.wait("open", 2)
     assert client.run("client.welcome.user") is None
+
+
+def test_a_flood_arrives_whole(tmp_path: Path, windows: Windows) -> None:
+    """Faster than the server takes it, each message is refused until its time has come; all arrive, once."""
+    with serving(tmp_path, MESSAGE_RATE="20", MESSAGE_BURST="10") as server:
+        client = LoneClient(windows(server), **QUICK).open()
+        said = [f"number {number}" for number in range(40)]
+        client.run("it.forEach((words) => client.say(words))", said)
+        assert sorted(hears(client, 40)) == sorted(said)
+        assert client.wait("paused")["code"] == "rate_limited"
+        assert client.names() == ["connecting", "open"]
+
+
+def test_the_servers_ping_messages_are_answered(tmp_path: Path, windows: Windows) -> None:
+    """Where an operator wants ping messages, the client answers each with a `pong` of the same id."""
+    with serving(tmp_path, APP_PING_INTERVAL="1") as server:
+        window = windows(server)
+        came: list[str] = []
+        went: list[str] = []
+
+        def watch(socket: WebSocket) -> None:
+            socket.on("framereceived", lambda text: came.append(str(text)))
+            socket.on("framesent", lambda text: went.append(str(text)))
+
+        window.page.on("websocket", watch)
+        client = LoneClient(window, heartbeat={"interval": 0}).open()
+        deadline = time.monotonic() + WAIT / 1000
+        while len(went) < 2:
+            assert time.monotonic() < deadline, came
+            client.run("0")  # lets the page's frames reach us
+        asked = [frame["id"] for frame in map(json.loads, came) if frame["type"] == "ping"]
+        assert [json.loads(text) for text in went] == [
+            {"type": "pong", "id": one, "data": {}} for one in asked
+        ]
+        assert "ping" not in {envelope["type"] for envelope in client.events("message")}
