@@ -59,14 +59,15 @@ async def test_handlers_run_one_after_another_by_default(app_server, connect, ro
     assert [frame for frame in client.received if frame["type"] == "error"] == []
 
 
-async def test_a_client_that_sends_more_is_not_read_on(app_server, connect, room):
+async def test_a_client_that_sends_more_is_not_read_on(start_server, connect, room):
     """With all slots taken the bounded inbox fills and TCP slows the client down; nothing is lost."""
-    open_gate = await opener(app_server, connect, room)
-    client = await parallel(app_server, connect, room)
+    server = start_server(None, settings="tests.settings", env={"MESSAGE_RATE": "0", "BYTES_RATE": "0"})
+    open_gate = await opener(server, connect, room)
+    client = await parallel(server, connect, room)
     for name in "abc":
         await client.send({"type": "wait", "id": name, "data": name})
         await client.expect(type="began", data=name)
-    text = json.dumps({"type": "fail", "data": "x" * 60_000})
+    text = json.dumps({"type": "nobody's", "data": "x" * 60_000})
     sent = 0
 
     async def flood():
@@ -82,7 +83,7 @@ async def test_a_client_that_sends_more_is_not_read_on(app_server, connect, room
         await asyncio.wait({flooding}, timeout=0.5)
     assert not flooding.done()
     await open_gate("a")
-    await client.take(INBOX_MESSAGES * 20, limit=20, type="error", data={"code": "internal"})
+    await client.take(INBOX_MESSAGES * 20, limit=20, type="error", data={"code": "unknown_type"})
     await flooding
 
 
@@ -99,6 +100,16 @@ async def test_each_running_handler_has_its_deadline(start_server, connect, room
         await client.expect(type="error", data={"code": "internal", "ref": number})
     await client.send({"type": "wait", "id": "next", "data": "next"})
     await client.expect(type="began", data="next")
+
+
+async def test_database_work_has_more_than_one_thread(app_server, connect, room):
+    """Two questions at once, that wait for each other, are both answered: on threads, off the event loop."""
+    client = await parallel(app_server, connect, room)
+    for ident in range(2):
+        await client.send({"type": "meet", "id": ident})
+    threads = [(await client.expect(type="reply", id=ident))["data"] for ident in range(2)]
+    assert len(set(threads)) == 2
+    assert all(name.startswith("chat.realtime.database") for name in threads)
 
 
 async def test_disconnect_comes_after_the_running_handlers(app_server, connect, room):

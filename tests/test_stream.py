@@ -97,16 +97,18 @@ async def test_the_clients_reading_sets_the_pace(app_server, connect, room):
     witness = await witness_of(app_server, connect, room)
     quiet = await QuietSocket.upgraded(app_server.port, f"/test/streaming/{room}")
     await quiet.send(frame(TEXT, json.dumps({"type": "endless", "id": "e", "data": size}).encode()))
-    produced = await settled(witness, room)
-    assert 1 <= produced * size < 16_000_000
     seen = []
-    while len(seen) < produced + 20:
-        for piece in await quiet.read_frames():
-            message = json.loads(piece.payload)
-            if message["type"] == "stream.chunk":
-                seen.append(message["data"]["seq"])
+    try:
+        produced = await settled(witness, room)
+        assert 1 <= produced * size < 16_000_000
+        while len(seen) < produced + 20:
+            for piece in await quiet.read_frames(limit=20):
+                message = json.loads(piece.payload)
+                if message["type"] == "stream.chunk":
+                    seen.append(message["data"]["seq"])
+    finally:
+        quiet.close()
     assert seen == list(range(len(seen)))
-    quiet.close()
 
 
 async def settled(witness, room):

@@ -12,6 +12,7 @@ from .auth import Identity
 from .authenticators import Authenticator, JWTAuthenticator, SessionAuthenticator
 from .codes import CloseCode
 from .consumer import RealtimeConsumer
+from .database import in_database
 from .envelope import Incoming, MessageType
 from .errors import (
     BadRequest,
@@ -120,6 +121,7 @@ __all__ = [
     "control",
     "find_connections",
     "hook",
+    "in_database",
     "on",
     "predicate",
     "send_to_connection",

@@ -8,6 +8,8 @@ from typing import Any, ClassVar, Literal
 
 from channels.exceptions import AcceptConnection, DenyConnection, StopConsumer
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
+from django.http import Http404
 
 from . import hooks, journal, limits, subprotocols
 from .auth import NOBODY, Identity, describe_user
@@ -16,7 +18,7 @@ from .census import Place, census_of
 from .codes import CloseCode
 from .connection import Connection, State
 from .counters import add
-from .errors import Forbidden, RealtimeError, Refused, Unauthenticated, Unavailable
+from .errors import Forbidden, NotFound, RealtimeError, Refused, Unauthenticated, Unavailable
 from .groups import EVERYONE, user_group
 from .handshake import Handshake
 from .hooks import ConnectionContext, Hook
@@ -149,7 +151,12 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
 
     async def _establish(self) -> None:
         self._entered = True
-        await self.authorize()
+        try:
+            await self.authorize()
+        except (ObjectDoesNotExist, Http404):
+            raise NotFound() from None
+        except PermissionDenied:
+            raise Forbidden() from None
         if hooks.has(Hook.BEFORE_CONNECT):
             await hooks.run(Hook.BEFORE_CONNECT, self._context(), *type(self).__mro__)
         limits.check_worker(self.hub)

@@ -1,6 +1,7 @@
 """Consumers that use what the layer offers to extend it: middleware, typed messages, concurrency."""
 
 import asyncio
+import threading
 from typing import Annotated, Any
 
 import msgspec
@@ -18,6 +19,7 @@ from chat.realtime import (
     Refused,
     SchemaValidation,
     Timing,
+    in_database,
     on,
 )
 from chat.realtime.connection import State
@@ -209,6 +211,16 @@ class Typed(RealtimeConsumer):
         return data[::-1]
 
 
+_meeting = threading.Barrier(2)
+
+
+@in_database
+def wait_for_another() -> str:
+    """Two of the database's threads meet here; one alone gives up after a while."""
+    _meeting.wait(timeout=4)
+    return threading.current_thread().name
+
+
 class Parallel(RealtimeConsumer):
     """Up to three handlers at once."""
 
@@ -246,6 +258,10 @@ class Parallel(RealtimeConsumer):
 
     def gate(self, name: str) -> asyncio.Event:
         return self.gates.setdefault(name, asyncio.Event())
+
+    @on("meet")
+    async def meet(self, message: Incoming) -> Any:
+        return await wait_for_another()
 
     @on("fail")
     async def fail(self, message: Incoming) -> None:
