@@ -206,7 +206,7 @@ async def test_other_rules_come_first(server, connect, room):
 async def test_a_flood_of_guesses_holds_up_nobody_else(start_server, redis, connect, room):
     """While wrong passwords for many rooms are checked, messages and handshakes without a password take
     their usual time; what does not fit into the queue is `unavailable` at once."""
-    server: ChatServer = await asyncio.to_thread(start_server, redis.url, workers=1)
+    server: ChatServer = await asyncio.to_thread(start_server, redis.url, env={"MESSAGE_RATE": "0"})
     names = [f"{room}-{number}" for number in range(30)]
     await asyncio.to_thread(
         server.django,
