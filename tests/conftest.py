@@ -14,7 +14,10 @@ from channels.testing import WebsocketCommunicator
 from hypothesis import HealthCheck, settings
 
 from chat.realtime.layers import MemoryLayer, RedisLayer
-from tests.kit import ChatServer, Client, Process, RawSocket, RedisServer, default_layer
+from tests.kit import ChatServer, Client, RawSocket, RedisServer, default_layer
+
+# A failed test shows what its servers wrote (docs/testing.md); its fixtures have chat's twins below.
+pytest_plugins = ["chat.realtime.testing.plugin"]
 
 # How long an example takes says something of the machine, nothing of the code.
 settings.register_profile("chat", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -180,14 +183,3 @@ def _watched(server: ChatServer) -> Iterator[ChatServer]:
     server.mark()
     yield server
     server.check_output(server.recent_output())
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Any:
-    """Show with a failure what the test's servers wrote meanwhile."""
-    report = yield
-    if report.failed:
-        for name, value in getattr(item, "funcargs", {}).items():
-            if isinstance(value, Process) and not name.startswith("_"):
-                report.sections.append((f"output of {name}", value.recent_output()[-8000:] or "none"))
-    return report

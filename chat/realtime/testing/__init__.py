@@ -3,9 +3,10 @@
 Nothing in here touches a server, a Redis or a database that runs already, and nothing leaves this machine.
 """
 
-from .client import Client
+from .client import Client, NotSeen
 from .layers import default_layer
 from .process import Process, free_port
+from .proxy import Proxy, RedisProxy
 from .quiet import QuietSocket
 from .raw import RawFrame, RawSocket, Response
 from .redis import RedisServer
@@ -15,11 +16,14 @@ from .waiting import LIMIT, eventually, wait_until
 __all__ = [
     "LIMIT",
     "Client",
+    "NotSeen",
     "Process",
+    "Proxy",
     "QuietSocket",
     "RawFrame",
     "RawSocket",
     "RealtimeServer",
+    "RedisProxy",
     "RedisServer",
     "Response",
     "User",

@@ -35,6 +35,7 @@ class Process:
     """One program; start, signals, output, stop. A subclass says how it is started and when it is ready."""
 
     name = "process"
+    cwd: Path | None = None  # where it runs; None: in the project's directory
 
     def __init__(self) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix=f"chat-{self.name}-")
@@ -45,11 +46,11 @@ class Process:
         self._mark = 0
 
     def spawn(self, command: list[str], environment: dict[str, str]) -> None:
-        """Start the program in the project's directory, its output appended to ``log``."""
+        """Start the program, its output appended to ``log``."""
         with self.log.open("ab") as output:
             self.popen = subprocess.Popen(
                 command,
-                cwd=project_root(),
+                cwd=self.cwd or project_root(),
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

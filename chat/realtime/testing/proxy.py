@@ -88,12 +88,12 @@ class Proxy:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.refusing:
-            _reset(writer)
+            reset(writer.transport)
             return
         try:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:
-            _reset(writer)
+            reset(writer.transport)
             return
         line = _Line([writer, far_writer], self.filter())
         self.lines.append(line)
@@ -179,7 +179,7 @@ class _Line:
 
     def reset(self) -> None:
         for writer in self.writers:
-            _reset(writer)
+            reset(writer.transport)
 
 
 class _Messages:
@@ -218,9 +218,10 @@ def _end_of_answer(data: bytes, start: int) -> int:
     return end
 
 
-def _reset(writer: asyncio.StreamWriter) -> None:
-    sock = writer.get_extra_info("socket")
+def reset(transport: Any) -> None:
+    """Drop a TCP line: the other side gets a RST."""
+    sock = transport.get_extra_info("socket")
     if sock is not None and sock.fileno() >= 0:
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-    writer.transport.abort()
+    transport.abort()

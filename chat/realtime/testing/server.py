@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,8 @@ from .process import Process, project_root
 
 SECRET_KEY = "a-key-for-tests-that-is-no-secret-at-all-0123456789"
 START_LIMIT = 20.0  # seconds
+_SETTINGS = "realtime_test_settings"  # the module that `write_settings` writes
+_CLOCK = Path(__file__).with_name("clock")  # with a sitecustomize.py
 # Not `python -m`: that imports the package before Django is set up.
 _SHELL = "import django; django.setup(); from chat.realtime.testing.shell import main; main()"
 MEMORY = "memory://"
@@ -26,7 +29,8 @@ MEMORY = "memory://"
 
 def environment(database: Path, redis_url: str, **overrides: str) -> dict[str, str]:
     """What our programs are started with: nothing of the developer's environment but where things are."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
+    where = ("PATH", "PYTHONPATH", "HOME", "TMPDIR", "LANG")
+    kept = {name: os.environ[name] for name in where if name in os.environ}
     return kept | {
         "ENV_FILE": "",
         "DEBUG": "1",
@@ -41,19 +45,43 @@ def environment(database: Path, redis_url: str, **overrides: str) -> dict[str, s
 
 
 @functools.cache
-def migrated_database() -> Path:
-    """An empty, migrated SQLite database to copy; made once a test run (1.5 s)."""
+def migrated_database(program: Path, settings: str) -> Path:
+    """An empty, migrated SQLite database to copy; made once a test run and settings module (1.5 s)."""
     directory = tempfile.TemporaryDirectory(prefix="chat-database-")
     atexit.register(directory.cleanup)
     path = Path(directory.name) / "template.sqlite3"
+    given = write_settings(Path(directory.name), settings, path, None, {})
     subprocess.run(
-        [sys.executable, "manage.py", "migrate", "--noinput", "--verbosity", "0"],
-        cwd=project_root(),
-        env=environment(path, MEMORY),
+        [sys.executable, str(program), "migrate", "--noinput", "--verbosity", "0"],
+        cwd=program.parent,
+        env=environment(path, MEMORY, **given),
         check=True,
         timeout=60,
     )
     return path
+
+
+def write_settings(
+    directory: Path, settings: str, database: Path, redis_url: str | None, overrides: dict[str, Any]
+) -> dict[str, str]:
+    """A settings module on top of the project's: its own database, Redis and secrets, and ``overrides``.
+    Returns the environment variables that make Django use it."""
+    layer: dict[str, Any] = {"BACKEND": "chat.realtime.layers.MemoryLayer"}
+    if redis_url is not None:
+        layer = {"BACKEND": "chat.realtime.layers.RedisLayer", "CONFIG": {"hosts": [{"address": redis_url}]}}
+    values = {
+        "DATABASES": {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": str(database)}},
+        "CHANNEL_LAYERS": {"default": layer},
+        "ALLOWED_HOSTS": ["127.0.0.1", "localhost"],
+        "SECURE_SSL_REDIRECT": False,
+        "SESSION_COOKIE_SECURE": False,
+        "CSRF_COOKIE_SECURE": False,
+        **overrides,
+    }
+    lines = [f"from {settings} import *", *[f"{name} = {value!r}" for name, value in values.items()]]
+    (directory / f"{_SETTINGS}.py").write_text("\n".join(lines) + "\n")
+    path = [str(directory), os.environ.get("PYTHONPATH", "")]
+    return {"DJANGO_SETTINGS_MODULE": _SETTINGS, "PYTHONPATH": os.pathsep.join(filter(None, path))}
 
 
 @dataclass(frozen=True)
@@ -75,8 +103,10 @@ class User:
 class RealtimeServer(Process):
     """`manage.py serve` on a free port; with ``redis_url`` None on the in-memory layer.
 
-    ``env`` goes before the defaults of ``environment``; ``arguments`` are further options of `serve`;
-    ``settings`` names another settings module.
+    ``settings`` names the project's settings module (default: that of the tests); with ``overrides``, a dict
+    of settings, the server has these on top, and its own database and Redis whatever the module says. ``env``
+    goes before the defaults of ``environment``; ``arguments`` are further options of `serve`; ``manage`` is
+    the project's manage.py (default: the nearest). With ``clock`` its time can be set (``advance``).
     """
 
     name = "server"
@@ -88,14 +118,31 @@ class RealtimeServer(Process):
         workers: int = 1,
         env: dict[str, str] | None = None,
         arguments: tuple[str, ...] = (),
-        settings: str = "chatproject.settings",
+        settings: str | None = None,
+        overrides: dict[str, Any] | None = None,
+        manage: Path | str | None = None,
+        clock: bool = False,
     ) -> None:
         super().__init__()
         self.worker_count = workers
         self.arguments = arguments
+        self.program = Path(manage).resolve() if manage is not None else project_root() / "manage.py"
+        self.cwd = self.program.parent
         self.database = self.directory / "db.sqlite3"
-        shutil.copy(migrated_database(), self.database)
-        given = {"DJANGO_SETTINGS_MODULE": settings, **(env or {})}
+        settings = settings or os.environ["DJANGO_SETTINGS_MODULE"]
+        shutil.copy(migrated_database(self.program, settings), self.database)
+        given = {"DJANGO_SETTINGS_MODULE": settings}
+        if overrides is not None:
+            given = write_settings(self.directory, settings, self.database, redis_url, overrides)
+        given |= env or {}
+        self.clock = self.directory / "clock" if clock else None
+        if self.clock is not None:
+            self.clock.write_bytes(bytes(8))
+            path = [str(_CLOCK), given.get("PYTHONPATH") or os.environ.get("PYTHONPATH", "")]
+            given |= {
+                "REALTIME_TEST_CLOCK": str(self.clock),
+                "PYTHONPATH": os.pathsep.join(filter(None, path)),
+            }
         self.environment = environment(self.database, redis_url or MEMORY, **given)
         self.port = 0
         self._shell: _Shell | None = None
@@ -104,7 +151,7 @@ class RealtimeServer(Process):
 
     def start(self) -> Self:
         """Returns when every worker listens."""
-        command = [sys.executable, "manage.py", "serve", "--port", str(self.port)]
+        command = [sys.executable, str(self.program), "serve", "--port", str(self.port)]
         self.mark()
         self.spawn([*command, "--workers", str(self.worker_count), *self.arguments], self.environment)
         self.port = int(self.wait_for_output(r"Serving http://127\.0\.0\.1:(\d+)/", START_LIMIT)[1])
@@ -122,6 +169,15 @@ class RealtimeServer(Process):
 
     def check_output(self, text: str) -> None:
         assert "Traceback" not in text, f"the server wrote a traceback:\n{text}"
+
+    def advance(self, seconds: float) -> None:
+        """Set the clock of the server's processes forward: time.time(), time.monotonic() and the event loops'
+        (not datetime.now(), which Python reads elsewhere). What is due then happens within a second."""
+        assert self.clock is not None, "start the server with clock=True"
+        with self.clock.open("r+b") as file:
+            (before,) = struct.unpack("d", file.read(8))
+            file.seek(0)
+            file.write(struct.pack("d", before + seconds))
 
     def workers(self) -> list[int]:
         """The process ids of its workers."""
@@ -162,8 +218,8 @@ class RealtimeServer(Process):
     def manage(self, *arguments: str, limit: float = 30.0) -> subprocess.CompletedProcess[str]:
         """Run a management command with the server's environment."""
         return subprocess.run(
-            [sys.executable, "manage.py", *arguments],
-            cwd=project_root(),
+            [sys.executable, str(self.program), *arguments],
+            cwd=self.program.parent,
             env=self.environment,
             capture_output=True,
             text=True,
@@ -230,7 +286,7 @@ class _Shell:
         with server.log.open("ab") as output:
             self.popen = subprocess.Popen(
                 [sys.executable, "-c", _SHELL],
-                cwd=project_root(),
+                cwd=server.program.parent,
                 env=server.environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
