@@ -11,11 +11,13 @@ from chat.operator import MAX_LISTED, TARGETS
 from chat.realtime.config import LARGEST_MESSAGE
 from chat.realtime.envelope import decode
 from chat.realtime.errors import EnvelopeError
+from chat.realtime.where import InvalidCondition, check
 from chat.validators import ROOM_NAME_LENGTH, validate_room_name
 
 MAX_REASON = 120  # bytes in UTF-8; a close frame has room for 123 (RFC 6455 section 5.5)
 MAX_USER = 150  # characters: Django's longest user name
 MAX_CONNECTION_ID = 64  # characters
+MAX_CONDITION = 4096  # characters
 
 
 class StrictSerializer(serializers.Serializer[Any]):
@@ -107,11 +109,22 @@ class LimitSerializer(serializers.Serializer[Any]):
 
 
 class ConnectionsQuerySerializer(LimitSerializer):
-    """`?room=&user=&username=&limit=`"""
+    """`?room=&user=&username=&where=&limit=`; `where`: a condition as JSON (docs/broadcasting.md)."""
 
     room = RoomField(required=False)
     user = TextField(required=False, max_length=MAX_USER)
     username = TextField(required=False, max_length=MAX_USER)
+    where = TextField(required=False, max_length=MAX_CONDITION)
+
+    def validate_where(self, text: str) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = msgspec.json.decode(text)
+            check(found)
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            raise serializers.ValidationError("Must be a JSON object.") from error
+        except InvalidCondition as error:
+            raise serializers.ValidationError(str(error)) from error
+        return found
 
 
 class DeleteQuerySerializer(serializers.Serializer[Any]):

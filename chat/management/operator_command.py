@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from chat.operator import Operator, Unreachable, reach
 from chat.realtime.errors import LayerUnavailable
+from chat.realtime.where import InvalidCondition, check
 from chat.validators import validate_room_name
 
 T = TypeVar("T")
@@ -60,6 +61,18 @@ def room_name(text: str) -> str:
     except ValidationError as error:
         raise ArgumentTypeError(error.messages[0]) from error
     return text
+
+
+def condition(text: str) -> dict[str, Any]:
+    """A condition on connections, in JSON, as the type of an argument."""
+    try:
+        found: dict[str, Any] = json.loads(text)
+        check(found)
+    except InvalidCondition as error:
+        raise ArgumentTypeError(str(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise ArgumentTypeError("must be a JSON object") from error
+    return found
 
 
 def positive(text: str) -> int:

@@ -36,9 +36,11 @@ class Operator(ABC):
         room: str | None = None,
         user: str | None = None,
         username: str | None = None,
+        where: Body | None = None,
         limit: int = MAX_LISTED,
     ) -> Body:
-        """`{"connections": [...], "total", "workers"}`, the oldest first; `user`: see `user_filter`."""
+        """`{"connections": [...], "total", "workers"}`, the oldest first. `user`: see `user_filter`;
+        `where`: a condition (docs/broadcasting.md)."""
 
     @abstractmethod
     def close(self, target: Body, reason: str = "") -> Body:

@@ -41,9 +41,11 @@ class Server(Operator):
         room: str | None = None,
         user: str | None = None,
         username: str | None = None,
+        where: Body | None = None,
         limit: int = MAX_LISTED,
     ) -> Body:
-        query = {"limit": limit, "room": room, "user": user, "username": username}
+        condition = None if where is None else json.dumps(where)
+        query = {"limit": limit, "room": room, "user": user, "username": username, "where": condition}
         return self._call("GET", "connections", {key: value for key, value in query.items() if value})
 
     def close(self, target: Body, reason: str = "") -> Body:

@@ -11,6 +11,7 @@ from chat.realtime.control import ask, ask_sync
 from chat.realtime.errors import LayerUnavailable
 from chat.realtime.publish import broadcast_all, broadcast_room
 from chat.realtime.runtime import run_sync
+from chat.realtime.where import check
 
 ASK_TIMEOUT = 6  # seconds for a question's whole way; the workers themselves have one
 
@@ -45,9 +46,13 @@ class Workers(Operator):
         room: str | None = None,
         user: str | None = None,
         username: str | None = None,
+        where: Body | None = None,
         limit: int = MAX_LISTED,
     ) -> Body:
-        found = _connections(ask_sync("connections", _filters(room, user, limit, username)))
+        filters = _filters(room, user, limit, username)
+        if where is not None:
+            filters["where"] = check(where)
+        found = _connections(ask_sync("connections", filters))
         return found | {"connections": found["connections"][:limit]}
 
     def find(self, connections: list[str]) -> list[Body]:

@@ -20,6 +20,7 @@ from .questions import Answers, collect, publish, publish_and_gather, reply
 from .runtime import on_hub, run_sync
 from .selection import deliver
 from .stats import worker_stats
+from .where import matcher
 
 logger = logging.getLogger("chat.realtime.control")
 
@@ -174,6 +175,9 @@ def _stats(hub: Hub, args: dict[str, Any]) -> dict[str, Any]:
 @command("connections")
 def _connections(hub: Hub, args: dict[str, Any]) -> dict[str, Any]:
     found = [connection for connection in hub.connections.values() if _matches(connection, args)]
+    if args.get("where"):
+        wanted = matcher(args["where"])
+        found = [connection for connection in found if wanted(connection)]
     limit = int(args.get("limit", 500))
     return {"total": len(found), "connections": [connection.describe() for connection in found[:limit]]}
 

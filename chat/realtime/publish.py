@@ -180,7 +180,7 @@ def _user_id(user: Any) -> str:
 
 def _sync(sending: Any) -> Receipt:
     try:
-        receipt: Receipt = run_sync(sending, config.current().redis_timeout + REPORT_TIMEOUT)
+        receipt: Receipt = run_sync(sending, config.current().redis_timeout + REPORT_TIMEOUT + 1)
     except TimeoutError:
         raise LayerUnavailable() from None
     return receipt

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from chat.management.operator_command import NO_WORKER, OperatorCommand, positive, room_name
+from chat.management.operator_command import NO_WORKER, OperatorCommand, condition, positive, room_name
 from chat.management.output import clean, count, milliseconds, number, since, table
 from chat.operator import MAX_LISTED
 
@@ -42,6 +42,12 @@ class Command(OperatorCommand):
             "--username", metavar="NAME", help="of the user of this name, even if it is a number"
         )
         parser.add_argument(
+            "--where",
+            type=condition,
+            metavar="JSON",
+            help='like {"idle": {"gt": 600}} (docs/broadcasting.md)',
+        )
+        parser.add_argument(
             "--limit", type=positive, default=100, help=f"how many, at most {MAX_LISTED:,} (default: 100)"
         )
         parser.add_argument("--json", action="store_true", help="one line of JSON instead of a table")
@@ -51,6 +57,7 @@ class Command(OperatorCommand):
             "room": options["room"],
             "user": options["user"],
             "username": options["username"],
+            "where": options["where"],
             "limit": min(options["limit"], MAX_LISTED),
         }
         found = self.ask(lambda operator: operator.connections(**filters))
@@ -60,7 +67,7 @@ class Command(OperatorCommand):
             self.write_json(found)
             return
         if not found["connections"]:
-            filtered = options["room"] or options["user"] or options["username"]
+            filtered = any(options[name] for name in ("room", "user", "username", "where"))
             self.stdout.write("No connection matches." if filtered else "Nobody is connected.")
             return
         self.stdout.write(table(TITLES, [_row(connection) for connection in found["connections"]], NUMBERS))
