@@ -12,8 +12,8 @@ import pytest
 from playwright.sync_api import Browser, Page
 from websockets.sync.client import ClientConnection, connect
 
-from tests.browser import Server, Windows, chromium, serving
-from tests.pages import blocks, read
+from tests.browser import ROOT, Server, Windows, chromium, serving
+from tests.pages import blocks, code, read, table
 
 DOCS = read("client.md")
 
@@ -208,3 +208,31 @@ def test_a_page_of_a_foreign_site_learns_that_it_is_foreign(server: Server, wind
         for room in ("lobby", "closed", "not%20a%20room"):
             why = ask(page, f"{server.url}/api/chat-api/ws/{room}")
             assert (why["status"], why["code"]) == (403, "forbidden_origin")
+
+
+def test_the_file_stands_alone() -> None:
+    """client.js imports nothing, and is the only file that a page needs."""
+    source = (ROOT / "static/chat/client.js").read_text()
+    assert not re.search(r"^\s*import\b|\bimport\(", source, re.MULTILINE)
+
+
+def test_the_page_names_every_option_and_event(server: Server, windows: Windows) -> None:
+    """The tables of options and events are those of the code, defaults included."""
+    page = windows(server).open("/accounts/login/").page
+    defaults, members, events = page.evaluate(
+        """async () => {
+            const { ChatClient, DEFAULTS, EVENTS } = await import("/static/chat/client.js");
+            const shown = (value) => typeof value === "function" ? "Math.random"
+                : Number.isFinite(value) || typeof value !== "number" ? JSON.stringify(value) : `${value}`;
+            const flat = (options, prefix) => Object.entries(options).flatMap(([name, value]) =>
+                value?.constructor === Object ? flat(value, `${name}.`) : [[prefix + name, shown(value)]]);
+            const own = new Set(Object.getOwnPropertyNames(ChatClient.prototype)).add("state").add("welcome");
+            own.delete("constructor");
+            return [flat(DEFAULTS, ""), [...own].sort(), [...EVENTS]];
+        }"""
+    )
+    options = table(DOCS, "option", "default")
+    assert [[code(name)[0], code(default)[0]] for name, default, _ in options.rows] == defaults
+    told = [name for cell in table(DOCS, "member", "what").column() for name in re.findall(r"`(\w+)", cell)]
+    assert sorted({*told} - {"new"}) == members
+    assert {code(cell)[0] for cell in table(DOCS, "event", "comes with").column()} == set(events)

@@ -60,10 +60,11 @@ export const DEFAULTS = {
 const WINDOW = 64; // messages under way without an answer; 1 after a refusal, and doubled by each answer
 const DEFAULT_MAX_BYTES = 65_536; // of one message, until the welcome says it
 const NEVER_AGAIN = new Set([1000, 1002, 1003, 1007, 1008, 1009, 1010]);
-const EVENTS = { connecting: "connecting", open: "open", waiting: "reconnecting", stopped: "gave_up" };
+const STATE_EVENTS = { connecting: "connecting", open: "open", waiting: "reconnecting", stopped: "gave_up" };
 const OTHER_EVENTS = ["close", "message", "error", "drain", "delivery", "paused", "roundtrip"];
 const STOPPED = { status: "stopped", attempt: 0, why: null, retryAt: null, mayHurry: false };
-const KNOWN_EVENTS = new Set([...Object.values(EVENTS), ...OTHER_EVENTS]);
+/** The names of all events. */
+export const EVENTS = new Set([...Object.values(STATE_EVENTS), ...OTHER_EVENTS]);
 
 // --- when to come back: values in, values out ----------------------------------------------------------
 
@@ -155,7 +156,7 @@ export class ChatClient {
    * @returns {() => void} call it to stop listening
    */
   on(name, listener) {
-    if (!KNOWN_EVENTS.has(name)) throw new TypeError(`ChatClient has no event "${name}"`);
+    if (!EVENTS.has(name)) throw new TypeError(`ChatClient has no event "${name}"`);
     if (!this.#listeners.has(name)) this.#listeners.set(name, new Set());
     this.#listeners.get(name).add(listener);
     return () => this.#listeners.get(name).delete(listener);
@@ -501,7 +502,7 @@ export class ChatClient {
 
   #become(status, { why = null, retryAt = null, mayHurry = false } = {}) {
     this.state = { status, attempt: this.#attempt, why, retryAt, mayHurry };
-    this.#emit(EVENTS[status], this.state);
+    this.#emit(STATE_EVENTS[status], this.state);
   }
 
   /** A listener that throws must not cost the connection: it is reported, and the others are called. */
