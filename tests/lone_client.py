@@ -60,5 +60,5 @@ def scripted(server: Server, window: Window, **options: Any) -> tuple[LoneClient
     """A client whose server is the test, with the page's clock standing still until it is moved."""
     window.page.clock.install(time=0)
     window.page.clock.pause_at(1_000)
-    sockets = Scripted(window)
+    sockets = Scripted(window, welcome=options.get("welcome", True))
     return LoneClient(window, **options), sockets

@@ -570,6 +570,53 @@ def test_a_listener_that_throws_costs_nothing(server: Server, windows: Windows) 
     assert client.run("after") == 2
 
 
+def test_a_consumer_need_not_say_welcome(server: Server, windows: Windows) -> None:
+    """With `welcome: false` the connection is open as soon as the socket is, and the queue goes out."""
+    client, sockets = scripted(server, windows(server), welcome=False)
+    client.run("client.send({type: 'ask', id: 'a'})")
+    client.open()
+    assert sockets.wait_for("ask", 1) == [{"type": "ask", "id": "a"}]
+
+
+def test_without_a_welcome_a_handshake_is_not_done(server: Server, windows: Windows) -> None:
+    """A socket that opens and says nothing within 15 s is given up, and the server asked why."""
+    window = windows(server)
+    refusal = {"error": {"code": "draining", "message": ""}}
+    window.page.route("**/api/chat-api/ws/**", lambda route: route.fulfill(status=503, json=refusal))
+    client, sockets = scripted(server, window)
+    sockets.welcome = False
+    client.run("void client.open()")
+    client.page.clock.run_for(14_999)
+    assert client.names() == ["connecting"]
+    client.page.clock.run_for(1)
+    assert client.wait("reconnecting")["why"] == {
+        "kind": "refused",
+        "status": 503,
+        "code": "draining",
+        "message": "",
+    }
+
+
+def test_protocols_that_no_browser_takes_are_told(server: Server, windows: Windows) -> None:
+    """What can't be offered ends it; a function that fails, for want of a network say, is asked again."""
+    client = LoneClient(windows(server), protocols=["no protocol"])
+    client.run("void client.open()")
+    assert client.wait("gave_up")["why"]["kind"] == "invalid"
+    client.page.evaluate(
+        """() => {
+            const asked = [() => Promise.reject(new Error("no token today")), () => []];
+            const protocols = () => asked.shift()();
+            client = new client.constructor("/api/chat-api/ws/lone", { protocols, backoff: { base: 1 } });
+            client.on("reconnecting", ({ why }) => log.push(["why", why]));
+            client.on("open", () => log.push(["open", null]));
+            client.open();
+        }"""
+    )
+    client.wait("open")
+    [why] = client.events("why")
+    assert (why["kind"], why["message"]) == ("unreachable", "Error: no token today")
+
+
 def test_protocols_are_asked_for_at_each_attempt(server: Server, windows: Windows) -> None:
     """A function may give a fresh token each time; the plain GET after a failure carries it, too."""
     window = windows(server)
