@@ -1,12 +1,14 @@
 """Middleware on a real server: around the handshake, messages, what leaves, and the end."""
 
+import asyncio
+
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from chat.realtime import RealtimeConsumer
 from chat.realtime.middleware import Chain, chain_of, project_middleware
 from tests.app import extending
-from tests.kit import RawSocket
+from tests.kit import QuietSocket, RawSocket
 from tests.test_consumer_server import habits, url_of
 
 
@@ -115,6 +117,28 @@ async def test_slow_send_middleware_makes_only_its_own_handler_wait(app_server, 
     await client.send({"type": "flood", "data": 600})
     frames = await client.take(600, type="drop")
     assert [frame["data"] for frame in frames] == ["slow", *range(1, 600)]
+
+
+async def test_a_client_that_does_not_read_is_closed_behind_send_middleware_too(app_server, connect, room):
+    """Its buffer is bounded as everybody's: more than that and it is closed, or cut; others miss nothing."""
+    quiet = await QuietSocket.upgraded(app_server.port, f"/test/censored/{room}")
+    plain = await connect(url_of(app_server, f"uncensored/{room}"), welcomed=False)
+    await plain.expect(type="ready")
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(
+                app_server.adjango(
+                    "from chat.realtime import broadcast_room\n"
+                    "for number in range(400):\n    broadcast_room(room, 'told', 'x' * 60_000)",
+                    room=f"censored/{room}",
+                )
+            )
+            await plain.take(400, limit=20, type="told")
+        frames, code = await quiet.frames_until_close(limit=20)
+    finally:
+        quiet.close()
+    assert code in (4413, 1006)
+    assert len(frames) < 400
 
 
 class Named:

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from chat.realtime.testing.raw import TEXT, frame
+from tests.app.kit import said
 from tests.kit import QuietSocket, on_each_worker
 from tests.test_consumer_server import habits, url_of
 
@@ -204,6 +205,32 @@ async def test_so_many_streams_and_no_more(app_server, connect, room):
     await client.expect(type="error", data={"code": "invalid_message", "ref": None})
     await client.send({"type": "waiting", "id": 3})
     await client.expect(type="stream.chunk", id=3)
+
+
+async def test_chunks_pass_send_middleware(app_server, connect, room):
+    """Each chunk is seen by it, and the stream waits for it."""
+    client = await connect(url_of(app_server, f"censored/{room}"), welcomed=False)
+    mine = (await client.expect(type="ready"))["seen"]
+    await client.send({"type": "count", "id": "c", "data": 50})
+    end = await client.expect(type="stream.end", id="c")
+    assert end["data"] == {"chunks": 50}
+    chunks = [frame for frame in client.received if frame["type"] == "stream.chunk"]
+    assert [frame["data"]["seq"] for frame in chunks] == list(range(50))
+    assert {frame["seen"] for frame in chunks} == {mine}
+
+
+async def test_streams_on_any_asgi_server(communicate):
+    """Without a transport of ours: the same frames, one after another through the server's `send`."""
+    client = await communicate("/test/streaming/any")
+    assert (await said(client))["type"] == "ready"
+    await client.send_json_to({"type": "count", "id": 1, "data": 40})
+    frames = [await said(client) for _ in range(42)]
+    assert [frame["type"] for frame in frames] == ["stream.start", *["stream.chunk"] * 40, "stream.end"]
+    assert [frame["data"]["seq"] for frame in frames[1:-1]] == list(range(40))
+    await client.send_json_to({"type": "waiting", "id": 2})
+    assert [(await said(client))["type"] for _ in range(2)] == ["stream.start", "stream.chunk"]
+    await client.send_json_to({"type": "stream.cancel", "id": 2})
+    assert (await said(client))["data"] == {"chunks": 1, "cancelled": True}
 
 
 async def test_consumers_without_streams_know_no_cancelling(app_server, connect, room):

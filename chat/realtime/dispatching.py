@@ -125,6 +125,8 @@ class DispatchingConsumer(LimitedConsumer):
         while len(self._works) >= self.concurrency:
             self._slot = self.hub.loop.create_future()
             await self._slot
+        if self.connection.state is not State.OPEN:
+            return  # it has gone meanwhile
 
         async def run(work: Work) -> None:
             try:

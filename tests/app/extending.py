@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import msgspec
@@ -137,6 +138,11 @@ class Censored(RealtimeConsumer):
     @on("say")
     async def say(self, message: Incoming) -> Any:
         return message.data
+
+    @on("count")
+    async def count(self, message: Incoming) -> AsyncIterator[int]:
+        for number in range(message.data):
+            yield number
 
     @on("flood")
     async def flood(self, message: Incoming) -> None:
