@@ -288,3 +288,26 @@ def test_gauges_are_joined_as_they_are_meant():
 
     merged = merge([worker((2, 2, 1), [1, 2]), worker((3, 3, 0), [2, 3])])
     assert [merged[f"realtime_{name}"][""] for name in (*names, "rooms")] == [5, 3, 0, 3]
+
+
+async def test_a_process_of_another_server_tells_of_itself(layer):
+    """Without the supervisor's directory (uvicorn, daphne) a scrape has the values of this process alone."""
+    from chat.realtime.metrics_page import MetricsPage
+
+    sent = []
+
+    async def send(event: dict) -> None:
+        sent.append(event)
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/metrics",
+        "headers": [],
+        "client": ["127.0.0.1", 4000],
+    }
+    await MetricsPage("/metrics")(scope, None, send)
+    assert sent[0]["status"] == 200
+    found = parsed(sent[1]["body"].decode())
+    assert value(found, "realtime_workers", state="serving") == 1
+    assert value(found, "realtime_connections", state="open") == 0
