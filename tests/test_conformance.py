@@ -392,6 +392,7 @@ async def test_10_a_large_message_by_small_parts(line):
 
 # --- 12 and 13: compression ------------------------------------------------------------------------------
 
+KINDS = ["permessage-deflate", "permessage-deflate; client_no_context_takeover"]
 TALK = [b'{"type":"chat","data":{"content":"message number %d of many"}}' % number for number in range(40)]
 
 
@@ -461,12 +462,13 @@ async def test_13_an_offer_that_can_not_be_is_declined(open_line, offer):
     await line.closes(1002)
 
 
+@pytest.mark.parametrize("kind", KINDS, ids=["context", "no context"])
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("compressible", [True, False])
-async def test_12_every_size_comes_back(open_line, opcode, size, compressible):
+async def test_12_every_size_comes_back(open_line, kind, opcode, size, compressible):
     """Compressed messages of all sizes; ours are compressed where that makes them smaller."""
-    line = await open_line("permessage-deflate")
+    line = await open_line(kind)
     payload = b"*" * size if compressible or opcode == TEXT else os.urandom(size)
     await line.send(packed(payload, opcode))
     seen = await line.read()
@@ -563,6 +565,7 @@ async def test_12_a_message_may_have_final_blocks_in_between(open_line):
     await line.echoes(TEXT, b"the same words, " * 2)
 
 
+@pytest.mark.parametrize("kind", KINDS, ids=["context", "no context"])
 @pytest.mark.parametrize(
     ("frames", "code"),
     [
@@ -577,9 +580,9 @@ async def test_12_a_message_may_have_final_blocks_in_between(open_line):
     ],
     ids=["garbage", "no UTF-8", "final blocks", "ping", "close", "rsv2", "bit on a continuation", "late bit"],
 )
-async def test_12_what_breaks_compression_closes(open_line, frames, code):
+async def test_12_what_breaks_compression_closes(open_line, kind, frames, code):
     """1007 for data that can't be inflated, 1002 for the bit where it may not be."""
-    line = await open_line("permessage-deflate")
+    line = await open_line(kind)
     await line.send(*frames)
     await line.closes(code)
 
@@ -600,11 +603,12 @@ async def test_12_broken_utf_8_fails_fast_inside_compression(open_line, cut):
 # --- the limit counts what comes out ---------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("kind", KINDS, ids=["context", "no context"])
 @pytest.mark.parametrize("filler", [b"x", "ä€".encode()], ids=["one byte", "five"])
 @pytest.mark.parametrize("offset", [0, 1, 2, 300, 100_000, 50_000_000])
-async def test_12_the_limit_is_exact_after_inflating(open_line, filler, offset):
+async def test_12_the_limit_is_exact_after_inflating(open_line, kind, filler, offset):
     """65,536 bytes come back; 65,537, and any bomb, close with 1009."""
-    line = await open_line("permessage-deflate")
+    line = await open_line(kind)
     size = LARGEST + offset
     payload = (filler * (size // len(filler) + 1))[:size]
     await line.send(packed(payload, BINARY))

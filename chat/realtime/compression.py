@@ -110,6 +110,16 @@ def deflate(payload: bytes, level: int) -> bytes:
     return (packer.compress(payload) + packer.flush(zlib.Z_SYNC_FLUSH))[:-4]
 
 
+def inflate_whole(data: bytes, limit: int) -> bytes | None:
+    """A whole message, the short way (4 µs instead of 10): None for what only an ``Inflater`` can judge."""
+    inflater = zlib.decompressobj(-LARGEST_WINDOW)
+    try:
+        out = inflater.decompress(data + TAIL, limit + 1)
+    except zlib.error:
+        return None
+    return None if len(out) > limit or inflater.eof else out
+
+
 class Inflater:
     """One compressed message, as it comes in: never more than is asked for comes out.
 

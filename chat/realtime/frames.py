@@ -107,15 +107,16 @@ class Frame:
         return {"type": "websocket.send", "text": self._text}
 
 
-def read_simple(data: bytes, start: int, limit: int) -> tuple[bytes, int] | None:
+def read_simple(data: bytes, start: int, limit: int, first: int = FIN | TEXT) -> tuple[bytes, int] | None:
     """The unmasked payload of the frame that begins at ``start``, and where it ends.
 
     Only for a whole, masked, final text frame within ``limit`` bytes: nearly every frame of a chat is one.
+    (Its ``first`` byte may say that it is compressed.)
     None for anything else: the full parser decides then. Unmasking as one big integer takes 0.5 µs for 100
     bytes, a loop over them 10 µs.
     """
     have = len(data) - start
-    if have < 6 or data[start] != FIN | TEXT:
+    if have < 6 or data[start] != first:
         return None
     length = data[start + 1] ^ 0x80  # a frame without the mask bit gives 128 or more here
     if length < 126:

@@ -11,7 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .codes import CloseCode, Violation, may_send
-from .frames import CLOSE, PING, PONG, TEXT, read_simple
+from .compression import inflate_whole
+from .frames import CLOSE, COMPRESSED, FIN, PING, PONG, TEXT, read_simple
 from .handshaking import HandshakingProtocol
 from .reading import Event, Reader
 
@@ -93,19 +94,27 @@ class IncomingProtocol(HandshakingProtocol):
         self._put_off(data[start:])
 
     def _read_simple_frames(self, data: bytes, start: int, limit: int) -> int:
-        """Deliver the whole plain text frames in ``data`` from ``start`` on; returns where the first other
-        begins."""
+        """Deliver the whole text frames, plain or compressed by themselves, in ``data`` from ``start`` on;
+        returns where the first other begins."""
         size = len(data)
+        packed = self.agreement is not None and not self.agreement.client_window and not self._pieces
         while start < size and not self.reading_paused:
             found = read_simple(data, start, limit)
-            if found is None:
+            if found is not None:
+                payload, end = found
+            elif packed:
+                found = read_simple(data, start, limit, FIN | COMPRESSED | TEXT)
+                inflated = None if found is None else inflate_whole(found[0], limit)
+                if found is None or inflated is None:
+                    break
+                payload, end = inflated, found[1]
+            else:
                 break
-            payload, end = found
             try:
                 text = payload.decode()
             except UnicodeDecodeError:
                 break  # the reader says what is wrong
-            self.application_queue.put_nowait({"type": "websocket.receive", "text": text}, end - start)
+            self.application_queue.put_nowait({"type": "websocket.receive", "text": text}, len(payload))
             start = end
         return start
 
