@@ -49,6 +49,7 @@ def holds(condition: dict, **given: object) -> bool:
         {"metadata.plan": "pro"},
         {"metadata.plan": {"neq": "free"}},
         {"metadata.org.id": 3},
+        {"claims.role": "admin"},
         {"metadata.tags": {"contains": "vip"}},
         {"metadata.nothing": None},
         {"metadata.nothing": {"is_null": True}},
@@ -69,6 +70,7 @@ def test_what_holds_for_a_connection(condition):
     """Each field and each operator."""
     described = {"plan": "pro", "weight": 5, "org": {"id": 3}, "tags": ["vip", 1]}
     given = {"metadata": described, "rooms": {"tea": None}, "user_agent": "Mozilla Firefox/140"}
+    given["claims"] = {"role": "admin"}
     assert holds(condition, **given)
     assert not holds({"not": condition}, **given)
 
@@ -177,7 +179,7 @@ def test_values_become_what_can_be_sent():
 
 
 def test_a_thousand_connections_take_milliseconds():
-    """A condition is taken apart once a message, not once a connection: 0.3 to 3 µs each."""
+    """A condition is taken apart once a message, not once a connection: 0.1 to 1 µs each."""
     matches = where.matcher(where.check({"metadata.plan": {"in": ["pro", "team"]}, "not": {"room": "tea"}}))
     one = connection(metadata={"plan": "pro"})
     began = time.perf_counter()
