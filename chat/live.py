@@ -26,6 +26,7 @@ from chat.models import LIMITS, TRANSPORT, ChatSettings, Room
 from chat.realtime import CloseCode, Unavailable, config, log
 from chat.realtime.database import in_database
 from chat.realtime.hub import Hub
+from chat.realtime.runtime import on_hub
 from chat.validators import validate_room_pattern
 
 logger = logging.getLogger("chat")
@@ -70,16 +71,34 @@ async def ready(hub: Hub) -> None:
 
     Raises Unavailable while the database has not told the settings yet.
     """
+    watch = _watch(hub)
+    if not watch.known:
+        await asyncio.shield(watch.look())
+        if not watch.known:
+            raise Unavailable("The settings can't be read yet.", retry_after=2)
+
+
+def _watch(hub: Hub) -> _Watch:
     watch = _watches.get(hub)
     if watch is None:
         for old in [known for known in _watches if known.loop.is_closed()]:
             del _watches[old]
         watch = _watches[hub] = _Watch(hub)
         hub.sweepers.append(watch.sweep)
-    if not watch.known:
-        await asyncio.shield(watch.look())
-        if not watch.known:
-            raise Unavailable("The settings can't be read yet.", retry_after=2)
+    return watch
+
+
+def _attach(hub: Hub) -> None:
+    """Look also where nobody comes to the chat: the limits hold for all consumers."""
+
+    def begin(now: float) -> None:
+        if hub not in _watches:
+            _watch(hub)
+
+    hub.sweepers.append(begin)
+
+
+on_hub.append(_attach)
 
 
 class _Watch:

@@ -1,6 +1,7 @@
 """How many connections, and how fast: N are accepted and one more is refused, exactly, over two workers."""
 
 import asyncio
+import re
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -9,7 +10,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from chat.realtime.testing.raw import Response
-from chat.realtime.testing.workers import pids
+from chat.realtime.testing.workers import ask, pids
 from tests.kit import ChatServer, Client, RawSocket, RedisServer, eventually
 
 PATH = "/api/chat-api/ws"
@@ -316,6 +317,50 @@ async def test_a_limit_that_is_set_while_connections_are_open(limits_redis, star
         return [(await status(server)).status for _ in range(6)] == [101] * 6
 
     await eventually(open_to_all, "no limit on both workers", 4)
+
+
+async def test_consumers_of_other_apps(limits_redis, start_server, connect):
+    """The limits hold for every consumer, and are set in the admin where nobody comes to the chat."""
+    url = database(limits_redis, 3)
+    server = start_server(url, workers=2, settings="tests.settings", env={"CONNECT_RATE": "0"})
+    server.change_settings(max_connections_per_address=3)
+    path = "/test/unlimited"
+    clients = []
+
+    async def full() -> bool:
+        try:
+            clients.append(await connect(server.ws().replace(PATH, path), welcomed=False))
+        except InvalidStatus as refusal:
+            return refusal.response.status_code == 429
+        return False
+
+    await eventually(full, "a limit")
+    while len(clients) > 3:  # some came before the limit
+        await clients.pop().close()
+
+    async def three() -> bool:
+        return [(await status(server, path)).status for _ in range(6)] == [429] * 6
+
+    await eventually(three, "three of three")
+    await clients.pop().close()
+
+    async def place() -> bool:
+        return (await status(server, path)).status == 101
+
+    await eventually(place, "a place")
+
+
+async def test_what_operators_see_of_it(limited, connect):
+    """Refused handshakes are counted by code and leave a line in the log that names the address."""
+    ours = {"X-Forwarded-For": "203.0.113.200"}
+    for _ in range(10):
+        await connect(limited.ws(), headers=ours)
+    limited.mark()
+    before = sum(worker["refused"] for worker in await ask(limited, "stats"))
+    for _ in range(3):
+        await status(limited, **ours)
+    assert sum(worker["refused"] for worker in await ask(limited, "stats")) == before + 3
+    assert re.search(r"refused code=too_many_connections .*address=203\.0\.113\.200", limited.recent_output())
 
 
 async def test_a_killed_worker_s_connections_are_counted_no_more(limits_redis, start_server, connect):
