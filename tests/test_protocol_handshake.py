@@ -148,6 +148,15 @@ async def test_a_plain_get_where_a_handshake_would_do_is_426(server, path):
     assert response.headers["upgrade"] == "websocket"
 
 
+@pytest.mark.parametrize("told", ["/x", "//evil.example", "\xff"])
+async def test_a_client_does_not_say_where_the_application_begins(server, told):
+    """Else a path that a proxy keeps to itself would be reached under another name."""
+    assert (await plain_get(server, "/x/accounts/login/", **{"Daphne-Root-Path": told})).status == 404
+    answer = await plain_get(server, "/admin/", **{"Daphne-Root-Path": told})
+    assert answer.status == 302
+    assert answer.headers["location"] == "/admin/login/?next=/admin/"
+
+
 async def test_only_get_is_answered(server):
     """A POST to a WebSocket path is 405."""
     status, _, body = server.request("POST", SOCKET, b"{}")

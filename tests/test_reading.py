@@ -27,9 +27,8 @@ def read_all(reader: Reader, data: bytes, sizes: list[int], limit: int = LIMIT) 
         start = 0
         while start < len(part) or reader.waiting:
             event, start = reader.read(part, start, limit)
-            if event is None:
-                break
-            events.append(event)
+            if event is not None:
+                events.append(event)
     return events
 
 
@@ -100,10 +99,21 @@ def test_empty_fragments_are_counted():
     """No more of them than the message may have bytes."""
     reader = Reader()
     reader.read(frame(BINARY, b"", fin=False), 0, 3)
-    reader.read(frame(CONTINUATION, b"", fin=False) * 2, 0, 3)
+    for _ in range(2):
+        reader.read(frame(CONTINUATION, b"", fin=False), 0, 3)
     with pytest.raises(Violation) as refused:
         reader.read(frame(CONTINUATION, b"", fin=False), 0, 3)
     assert refused.value.code == 1009
+
+
+@pytest.mark.parametrize("agreement", [None, TAKEOVER])
+def test_one_call_reads_one_fragment(agreement):
+    """64 KiB of empty fragments are 10,922, and would hold up everybody for 50 ms: the caller can pause."""
+    data = frame(TEXT, b"", fin=False, rsv=4 if agreement else 0) + frame(CONTINUATION, b"", fin=False) * 100
+    reader, start = Reader(agreement), 0
+    for number in range(1, 102):
+        assert reader.read(data, start, LIMIT) == (None, 6 * number)
+        start = 6 * number
 
 
 def test_a_reader_is_disposable_only_while_nothing_is_to_be_remembered():

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 # Bytes that may arrive before the handshake is answered.
 EARLY_BYTES = 64 * 1024
-# Events of one read that are worked on in one turn of the loop, at up to 10 µs each: 64 KiB of the smallest
+# Frames of one read that are worked on in one turn of the loop, at up to 10 µs each: 64 KiB of the smallest
 # frames are 11,000, and would hold up everybody for a tenth of a second.
-EVENTS_A_TURN = 64
+FRAMES_A_TURN = 64
 LAST_WORDS = 2.0  # seconds that the application has for what was said before a goodbye, or an error
 
 
@@ -67,7 +67,7 @@ class IncomingProtocol(HandshakingProtocol):
         limit = self.maxMessagePayloadSize if self._limit is None else self._limit
         start, size = 0, len(data)
         reader = self._reader
-        for _ in range(EVENTS_A_TURN):
+        for _ in range(FRAMES_A_TURN):
             if self._ending or self.state == self.STATE_CLOSED:
                 return
             if reader is None or reader.disposable:

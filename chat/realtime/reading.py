@@ -95,8 +95,8 @@ class Reader:
         return self._inflater is not None and self._inflater.waiting
 
     def read(self, data: bytes, start: int, limit: int) -> tuple[Event | None, int]:
-        """The next event in ``data`` from ``start`` on, and where to go on reading; None when all of it was
-        taken.
+        """The next event in ``data`` from ``start`` on, and where to go on reading; None at the end
+        of ``data``, and after a fragment that completes nothing: a caller can stop between any two frames.
 
         ``limit``: bytes of the largest message, inflated. Raises Violation.
         """
@@ -124,9 +124,7 @@ class Reader:
                     self._left = _OUTSIDE
                     return Event(self._frame, control, len(control)), start
                 continue
-            event = self._take(chunk, limit)
-            if event is not None:
-                return event, start
+            return self._take(chunk, limit), start
 
     # --- frames -----------------------------------------------------------------------------------
 

@@ -58,10 +58,15 @@ class EagerTransport(tcp.Server):
 
 
 class Request(WebRequest):
-    """A request whose lists may be spread over several headers (RFC 6455 sections 4.1 and 9.1)."""
+    """A request whose lists may be spread over several headers (RFC 6455 sections 4.1 and 9.1).
+
+    Daphne takes a client's word for where the application begins: with ``Daphne-Root-Path: /x`` the path
+    ``/x/admin/`` is the admin, whatever a proxy in front keeps to itself. Only ``--root-path`` says it here.
+    """
 
     def process(self) -> Any:
         headers = self.requestHeaders
+        headers.removeHeader(b"daphne-root-path")
         for name in (b"sec-websocket-extensions", b"sec-websocket-protocol"):
             values = headers.getRawHeaders(name)
             if values is not None and len(values) > 1:
@@ -107,6 +112,11 @@ class HTTPFactory(DaphneHTTPFactory):
     def __init__(self, server: Any) -> None:
         super().__init__(server)
         self.timeOut = None
+
+    def buildProtocol(self, addr: Any) -> Any:
+        protocol = super().buildProtocol(addr)
+        protocol.requestFactory = Request  # Daphne has just set its own
+        return protocol
 
 
 def size_buffers(listening: socket.socket, settings: config.Config) -> None:
