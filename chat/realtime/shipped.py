@@ -21,7 +21,7 @@ class SchemaValidation:
     """The ``data`` of messages by their type: ``SchemaValidation({"order.create": OrderIn})``.
 
     The schemas are those of ``@on(..., schema=...)``; the handler gets an ``Incoming`` whose ``data`` is the
-    checked object. For consumers whose handlers are not yours to change.
+    checked object (a Struct's instance is no dict: handlers read ``message.data.sku``).
     """
 
     def __init__(self, schemas: dict[str, Any]) -> None:
