@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from chat.realtime.allowance import MOST_REFUSED
+from chat.realtime.testing.raw import BINARY, CONTINUATION, PING, PONG, frame
 from chat.realtime.testing.workers import ask
 from tests.kit import ChatServer, Client, RedisServer, User, eventually, on_each_worker
 
@@ -295,3 +296,20 @@ async def test_a_consumer_without_the_settings_limits(limited, connect):
     client = await connect(limited.ws().replace("/api/chat-api/ws", "/test/unlimited"), welcomed=False)
     await send_all(client, chats(10 * BURST, "say"))
     await client.take(10 * BURST, type="reply")
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        frame(PING),
+        frame(PONG),
+        frame(BINARY, fin=False) + frame(CONTINUATION, fin=False) * 49_998 + frame(CONTINUATION),
+    ],
+    ids=["pings", "pongs", "fragments"],
+)
+async def test_what_is_no_message_is_limited_too(open_raw, limited, again):
+    """A flood of pings, of pongs or of fragments ends with 4429, though no message is ever refused."""
+    raw = await open_raw(limited)
+    assert (await raw.handshake("/api/chat-api/ws/others-flood")).status == 101
+    await raw.send(again * (100_000 * 6 // len(again) + 1))
+    assert await raw.expect_close(30) == 4429

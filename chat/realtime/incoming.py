@@ -10,10 +10,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from . import allowance
 from .codes import CloseCode, Violation, may_send
 from .compression import inflate_whole
 from .frames import CLOSE, COMPRESSED, FIN, PING, PONG, TEXT, read_simple
 from .handshaking import HandshakingProtocol
+from .ratelimit import Rate
 from .reading import Event, Reader
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ EARLY_BYTES = 64 * 1024
 # Frames of one read that are worked on in one turn of the loop, at up to 10 µs each: 64 KiB of the smallest
 # frames are 11,000, and would hold up everybody for a tenth of a second.
 FRAMES_A_TURN = 64
+# Pings, pongs and fragments, which are no messages: with a message of 65,536 fragments nobody is too fast,
+# and who goes on at this rate takes 1 % of a processor.
+OTHER_FRAMES = Rate(1_000, 70_000)
 LAST_WORDS = 2.0  # seconds that the application has for what was said before a goodbye, or an error
 
 
@@ -36,6 +41,7 @@ class IncomingProtocol(HandshakingProtocol):
     _limit: int | None = None  # bytes of the largest message, where the consumer has its own
     _pieces = False  # whether the consumer reads larger ones in pieces
     reading_paused = False
+    _others = 0.0  # the state of OTHER_FRAMES
     _ending = False  # whether the peer's goodbye or error was read: nothing after it is heard
     asked = False  # whether the application knows of the handshake
     last_seen = 0.0
@@ -91,6 +97,8 @@ class IncomingProtocol(HandshakingProtocol):
                 return
             if event is not None:
                 self._handle(event, reader)
+            elif start < size:  # a fragment has ended
+                self._count_other()
         self._put_off(data[start:])
 
     def _read_simple_frames(self, data: bytes, start: int, limit: int) -> int:
@@ -121,8 +129,10 @@ class IncomingProtocol(HandshakingProtocol):
     def _handle(self, event: Event, reader: Reader) -> None:
         opcode, payload, size, piece = event
         if opcode == PING:
+            self._count_other()
             self.onPing(payload)
         elif opcode == PONG:
+            self._count_other()
             self.onPong(payload)
         elif opcode == CLOSE:
             self._end(partial(self._part, payload))
@@ -134,6 +144,19 @@ class IncomingProtocol(HandshakingProtocol):
                 if piece is not None:
                     message["piece"] = piece
                 self.application_queue.put_nowait(message, size)
+
+    def _count_other(self) -> None:
+        """A frame came that no limit on messages sees: close who sends them without end."""
+        if self.connection is None or not allowance.in_force() or self.state != self.STATE_OPEN:
+            return
+        if not getattr(self.connection.consumer, "limited", False):
+            return
+        state = OTHER_FRAMES.spend(self._others, self.last_seen)
+        if state < 0:
+            self.connection.hub.counters.rate_limited += 1
+            self.connection.close(CloseCode.RATE_EXCEEDED)
+        else:
+            self._others = state
 
     def _end(self, how: Callable[[], None]) -> None:
         """The peer's goodbye, or its error: heard after what it said before, which may still be worked on."""
