@@ -43,8 +43,9 @@ def printed_server(tmp_path_factory):
     (root / "wire_settings.py").write_text(
         f"from chatproject.settings import *\nINSTALLED_APPS = [*INSTALLED_APPS, *{names}]\n"
     )
-    env = {"PYTHONPATH": f"{root}{os.pathsep}{ROOT}", "APP_PING_INTERVAL": "1"}
-    server = ChatServer(None, env=env, settings="wire_settings")
+    paths = f"{root}{os.pathsep}{ROOT}"
+    env = {"PYTHONPATH": paths, "DJANGO_SETTINGS_MODULE": "wire_settings", "APP_PING_INTERVAL": "1"}
+    server = ChatServer(None, env=env)
     try:
         yield server.start()
     finally:
