@@ -103,7 +103,7 @@ def _worker_lost(hub: Hub, worker: str) -> None:
         for ident in [ident for ident in known if ident[_WORKER_ID] == worker]:
             frame = Frame(_encode(known.pop(ident), room, "offline"))
             for connection in list(hub.groups.get(room_group(room), ())):
-                hub.counters.messages_out += connection.push(frame)
+                connection.push(frame)
         if not known:
             del _remote[room]
 

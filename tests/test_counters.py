@@ -5,6 +5,7 @@ import pytest
 from chat.realtime import envelope
 from chat.realtime.codes import CloseCode
 from chat.realtime.counters import LATENCIES, MAX_KEYS, OTHER, Counters, Histogram, add, close_label, kind_of
+from chat.realtime.testing.workers import ask
 
 
 @pytest.mark.parametrize(
@@ -64,3 +65,14 @@ def test_only_known_close_codes_are_labels():
         *(str(int(code)) for code in CloseCode),
     }
     assert close_label(1001) == "1001"
+
+
+async def test_answers_count_as_sent(redis, start_server, connect):
+    """A worker's ``messages_out`` has what it answers too: a welcome and three pongs are four messages."""
+    server = start_server(f"{redis.url.removesuffix('/0')}/9", workers=1)
+    client = await connect(server.ws())
+    for _ in range(3):
+        await client.socket.send('{"type": "ping"}')
+    await client.take(3, type="pong")
+    worker = (await ask(server, "stats"))[0]
+    assert (worker["messages_in"], worker["messages_out"]) == (3, 4)

@@ -114,7 +114,9 @@ class Connection:
         """Queue one frame and return at once; False when the connection's policy dropped it."""
         taken = self.take(frame)
         if taken:
-            self.hub.counters.sent_payload(frame.payload, 1)
+            counters = self.hub.counters
+            counters.messages_out += 1
+            counters.sent_payload(frame.payload, 1)
         return taken
 
     def take(self, frame: Frame) -> bool:

@@ -219,7 +219,7 @@ class Hub:
         if connection is None:
             return False
         if message["type"] == FRAME:
-            self.counters.messages_out += connection.push(Frame(message["data"]))
+            connection.push(Frame(message["data"]))
         elif connection.consumer is not None:
             connection.consumer.take_event(message)
         return True
