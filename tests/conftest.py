@@ -51,7 +51,8 @@ def _memory_server() -> Iterator[ChatServer]:
 
 @pytest.fixture(scope="session")
 def _app_server(redis: RedisServer) -> Iterator[ChatServer]:
-    server = ChatServer(redis.url, workers=2, settings="tests.settings")
+    # A database number of its own: what asks all workers there meets no other server's.
+    server = ChatServer(redis.url.removesuffix("0") + "1", workers=2, settings="tests.settings")
     yield from _running(server, allow_tracebacks=True)
 
 
