@@ -3,6 +3,10 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 MANAGE = $(BIN)/python manage.py
 
+# Tests mostly wait for servers that they started: more processes than cores, but not so many that they disturb
+# each other's clocks.
+JOBS ?= 3
+
 # Development, unless the environment says otherwise: everything started from here.
 export DEBUG ?= 1
 export VENV
@@ -42,7 +46,7 @@ types: dev
 	ENV_FILE= $(BIN)/mypy
 
 pytest: dev
-	ENV_FILE= $(BIN)/python -m pytest $(ARGS)
+	ENV_FILE= $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 format: dev ## format the code
 	$(BIN)/ruff check --fix

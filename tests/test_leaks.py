@@ -49,6 +49,7 @@ def watched(redis_here: RedisServer, _many_files: None) -> Iterator[ChatServer]:
     server.cleanup()
 
 
+@pytest.mark.timeout(150)  # two thousand handshakes take 25 s beside other tests
 async def test_2000_connections_leave_nothing_behind(watched, redis_here, connect):
     """Tasks, hub, census, Redis subscriptions and keys, sockets, file descriptors and objects are what they
     were; memory nearly."""
