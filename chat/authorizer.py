@@ -22,6 +22,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from chat.realtime import Forbidden, Refused, Unavailable, config, control
+from chat.realtime.errors import BUGS
 from chat.realtime.hub import Hub
 from chat.realtime.log import event, failure
 
@@ -74,7 +75,7 @@ async def check(room: str, user: Any, claims: Claims, visitor: Visitor) -> None:
                 answer = await authorizer(room, user, claims, visitor)
         except Refused:
             raise
-        except Exception as error:  # noqa: BLE001 (whatever ails it: it did not say yes)
+        except BUGS as error:  # whatever ails it: it did not say yes
             event(logger, logging.ERROR, "authorizer_failed", error=error, room=room, connection=visitor.id)
             raise _unknown() from None
         if answer is not True:
@@ -151,7 +152,7 @@ class _Queue:
             del self.waiting[consumer, room]
             try:
                 await consumer.recheck(room)
-            except Exception as error:  # noqa: BLE001 (the others are still to be asked about)
+            except BUGS as error:  # the others are still to be asked about
                 failure(logger, "recheck_failed", error, connection=consumer.connection, room=room)
 
 

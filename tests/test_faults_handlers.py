@@ -84,6 +84,51 @@ async def test_a_handler_that_fails_or_hangs_is_answered(faulty, faults, connect
         assert not [frame for frame in other.received if frame["type"] == "error"]
 
 
+@pytest.mark.parametrize("path", ["exits", "exits-at-once"])
+async def test_a_handler_that_exits_is_a_bug_of_its_own(faulty, connect, path):
+    """`sys.exit()` in a handler, on its thread, in a middleware: one `internal` error with its number; in a
+    stream a `stream.error`; in an event's method or in sending a line in the log. The socket and the workers
+    live on."""
+    workers = faulty.workers()
+    client = await connect(f"ws://127.0.0.1:{faulty.port}/faults/{path}")
+    for kind in ("in_handler", "in_thread", "in_middleware"):
+        await client.send({"type": kind, "id": kind})
+        error = await client.expect(type="error", data={"code": "internal", "ref": kind})
+        number = re.search(r"error ([0-9a-f]{8})", error["data"]["message"])
+        assert number, error
+        line = f"message_failed error={number[1]} kind=SystemExit type={kind} "
+        await eventually(lambda line=line: line in faulty.output(), line)
+    await client.send({"type": "in_stream", "id": 1})
+    await client.expect(type="stream.error", id=1, data={"code": "internal", "chunks": 1})
+    for kind, name in (("in_event", "event_failed"), ("in_sending", "send_middleware_failed")):
+        await client.send({"type": kind, "id": kind})
+        line = f"{name} error="
+        await eventually(lambda line=line: line in faulty.output(), line)
+    await client.send({"type": "echo", "id": "behind"})
+    await client.expect(type="echo", id="behind")
+    assert faulty.workers() == workers
+
+
+@pytest.mark.parametrize("place", ["authorize", "connect", "connected", "disconnect"])
+async def test_exiting_around_messages_ends_one_socket(faulty, connect, place):
+    """`sys.exit()` before the upgrade is a 500, after it a close with 1011, at the end a line in the log that
+    names the consumer; others' sockets and the workers stay."""
+    workers = faulty.workers()
+    others = await on_each_worker(faulty, lambda: connect(f"ws://127.0.0.1:{faulty.port}/faults/ws"))
+    seen = faulty.output().count("Exits called sys.exit(2)")
+    raw = await RawSocket.open(faulty.port)
+    response = await raw.handshake(f"/faults/exits?in={place}")
+    assert response.status == (500 if place in ("authorize", "connect") else 101)
+    if place == "connected":
+        assert await raw.expect_close() == 1011
+    await raw.close()
+    await eventually(lambda: faulty.output().count("Exits called sys.exit(2)") > seen, "a line in the log")
+    for other in others:
+        await other.send({"type": "echo", "id": place})
+        await other.expect(type="echo", id=place)
+    assert faulty.workers() == workers
+
+
 async def test_a_database_that_does_not_answer(faulty, freeze_database, connect, room):
     """Handshakes with a session are refused with 503 in time; anonymous ones, chatting, pings and health go
     on at once; when it answers again, so do handshakes."""

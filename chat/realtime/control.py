@@ -12,7 +12,7 @@ from typing import Any
 
 from . import log
 from .connection import State
-from .errors import LayerUnavailable
+from .errors import BUGS, LayerUnavailable
 from .groups import WORKERS, room_group
 from .hub import CONTROL, Hub
 from .layers import WORKER, MemoryLayer, get_layer
@@ -147,7 +147,7 @@ def _take_question(hub: Hub, message: dict[str, Any]) -> None:
 async def _reply_later(hub: Hub, message: dict[str, Any], result: Awaitable[dict[str, Any]]) -> None:
     try:
         _reply(hub, message, await result)
-    except Exception as error:  # noqa: BLE001 (nobody awaits this task: its bug is logged here)
+    except BUGS as error:  # nobody awaits this task: its bug is logged here
         log.failure(logger, "answer_failed", error, question=message["ask"])
 
 

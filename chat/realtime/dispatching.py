@@ -14,7 +14,7 @@ from . import allowance, config, envelope, log
 from .codes import CloseCode
 from .connection import State
 from .counters import add
-from .errors import Disconnect, RealtimeError
+from .errors import FAILURES, Disconnect, RealtimeError
 from .events import is_ending
 from .frames import Frame
 from .limiting import LimitedConsumer
@@ -45,9 +45,15 @@ class DispatchingConsumer(LimitedConsumer):
         self.chain = chain_of(type(self))
         self._through = self.chain.receive
         self.connection = None  # type: ignore[assignment]
-        if scope["type"] == "http":
-            await answer_request(self, scope, receive, send)
-            return
+        try:
+            if scope["type"] == "http":
+                await answer_request(self, scope, receive, send)
+            else:
+                await self._serve(receive)
+        except SystemExit as error:  # outside of messages: the server logs it, and ends this socket alone
+            raise RuntimeError(f"{type(self).__name__} called sys.exit({error.code!r})") from error
+
+    async def _serve(self, receive: Any) -> None:
         self._task = asyncio.current_task()
         try:
             while True:
@@ -94,10 +100,11 @@ class DispatchingConsumer(LimitedConsumer):
             return
         connection.received(size)
         piece = event.get("piece")
-        if self.limited and not self._within_limits(text, size, piece):
-            return
-        if self.limited and allowance.user_limit() and not await self._within_user_limit(text, piece):
-            return
+        if self.limited:
+            if not self._within_limits(text, size, piece):
+                return
+            if allowance.user_limit() and not await self._within_user_limit(text, piece):
+                return
         if self.concurrency > 1 and piece is None:
             await self._begin(text, data)
             return
@@ -107,7 +114,7 @@ class DispatchingConsumer(LimitedConsumer):
                 await self.receive(text, data)
             else:
                 await self.receive_piece(Piece(text, data, *piece))
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 (the socket outlives a handler's bug)
+        except FAILURES as error:
             self._failed(error, text, self._was_overdue())
         finally:
             connection.busy_since = None
@@ -131,7 +138,7 @@ class DispatchingConsumer(LimitedConsumer):
         async def run(work: Work) -> None:
             try:
                 await self.receive(text, data)
-            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 (as above)
+            except FAILURES as error:
                 try:
                     self._failed(error, text, work.was_overdue())
                 except StopConsumer:

@@ -7,9 +7,18 @@ exception is a bug: ``internal``, with a number that the log has too.
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from typing import Any
 
 from .codes import CloseCode, comes_back
+
+# What an application's code raises by mistake. SystemExit is one: a library's `sys.exit()` (argparse,
+# call_command) says that a task is done, and would end the worker with all its clients.
+BUGS: tuple[type[BaseException], ...] = (Exception, SystemExit)
+FAILURES: tuple[type[BaseException], ...] = (
+    *BUGS,
+    CancelledError,
+)  # with those that a deadline, or it itself, made
 
 
 class RealtimeError(Exception):

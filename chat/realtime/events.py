@@ -14,6 +14,7 @@ from . import config, log
 from .codes import CloseCode
 from .connection import State
 from .counters import add
+from .errors import BUGS
 from .lifecycle import LifecycleConsumer
 
 logger = logging.getLogger("chat.realtime")
@@ -68,7 +69,7 @@ class EventsConsumer(LifecycleConsumer):
                     await self.dispatch(message)
                 except StopConsumer:
                     connection.close()
-                except Exception as error:  # noqa: BLE001 (a handler's bug is logged, the socket lives on)
+                except BUGS as error:  # logged; the socket lives on
                     log.failure(
                         logger, "event_failed", error, type=message.get("type"), connection=connection
                     )

@@ -26,6 +26,7 @@ from django.utils.module_loading import autodiscover_modules
 
 from . import config, log
 from .database import in_database
+from .errors import BUGS
 
 logger = logging.getLogger("chat.realtime")
 
@@ -164,7 +165,7 @@ async def tell(point: HookPoint, context: HookContext, *scopes: Hashable) -> Non
         try:
             async with asyncio.timeout(config.current().handler_timeout):
                 await registered.call(context)
-        except Exception as error:  # noqa: BLE001 (one's bug does not keep the others from being told)
+        except BUGS as error:  # one's bug does not keep the others from being told
             log.failure(logger, "hook_failed", error, hook=_name(registered.function), at=point.value)
 
 

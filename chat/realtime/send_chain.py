@@ -16,7 +16,7 @@ from typing import Any
 from . import config, log
 from .connection import Connection, State, Transport
 from .counters import add
-from .errors import RealtimeError
+from .errors import BUGS, RealtimeError
 from .frames import Frame
 
 logger = logging.getLogger("chat.realtime")
@@ -91,7 +91,7 @@ class ChainTransport:
                 await self._consumer.chain.send(self._consumer, frame, self._write)
         except RealtimeError:
             self._drop()
-        except Exception as error:  # noqa: BLE001 (a middleware's bug costs the frame, not the connection)
+        except BUGS as error:  # a middleware's bug costs the frame, not the connection
             where = type(self._consumer).__name__
             log.failure(logger, "send_middleware_failed", error, consumer=where, connection=self._connection)
             self._drop()

@@ -18,7 +18,7 @@ from .codes import CloseCode
 from .connection import State
 from .counters import add
 from .envelope import MAX_ID_LENGTH, MessageType
-from .errors import Disconnect, EnvelopeError, RealtimeError, TooManyStreams
+from .errors import BUGS, FAILURES, Disconnect, EnvelopeError, RealtimeError, TooManyStreams
 from .frames import Frame
 from .work import Work
 
@@ -124,7 +124,7 @@ class Stream:
                 self._fail(error)
         except Disconnect as error:
             self._consumer.connection.close(error.close_code, error.reason)
-        except Exception as error:  # noqa: BLE001 (the socket outlives a handler's bug)
+        except BUGS as error:  # which the socket outlives
             self._fail(error)
         finally:
             await self._close(work)
@@ -193,7 +193,7 @@ class Stream:
         work.step()
         try:
             await close()
-        except (Exception, asyncio.CancelledError) as error:
+        except FAILURES as error:
             overdue = work.was_overdue()
             if isinstance(error, asyncio.CancelledError) and not overdue:
                 raise

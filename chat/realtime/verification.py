@@ -26,6 +26,7 @@ from .auth import Identity
 from .codes import CloseCode
 from .connection import Connection, State
 from .database import in_database
+from .errors import BUGS
 from .hub import Hub
 from .runtime import on_hub
 
@@ -147,11 +148,11 @@ class Verifier:
             identity = _identity(connection)
             if identity is not None and connection.state < State.CLOSING:
                 kinds.setdefault(identity.authenticator, []).append((connection, identity))
-        failed: Exception | None = None
+        failed: BaseException | None = None
         for authenticator, found in kinds.items():
             try:
                 valid = await _ask(authenticator, [identity for _, identity in found])
-            except Exception as error:  # noqa: BLE001 (whatever ails a database, or somebody's authenticator)
+            except BUGS as error:  # whatever ails a database, or somebody's authenticator
                 failed = error
                 self._urgent.update(dict.fromkeys(connection for connection, _ in found))
                 continue
@@ -161,7 +162,7 @@ class Verifier:
         self._tell(failed)
         return failed is None
 
-    def _tell(self, failed: Exception | None) -> None:
+    def _tell(self, failed: BaseException | None) -> None:
         if failed is None:
             if self._pause:
                 log.event(logger, logging.WARNING, "credentials_verified_again")
