@@ -1,6 +1,7 @@
 """The middleware that comes with the layer, on a real server."""
 
-from tests.kit import RawSocket
+from tests.kit import RawSocket, eventually
+from tests.scraping import scrape, value
 from tests.test_consumer_server import url_of
 
 
@@ -26,6 +27,9 @@ async def test_shipped_middleware(app_server, connect):
         "other unknown_type": 1,
         "slow ok": 1,
     }
+    name, labels = "realtime_message_outcomes_total", {"type": "numbers", "outcome": "invalid_message"}
+    # Another worker may answer, which knows what this one counted a second ago.
+    await eventually(lambda: value(scrape(app_server), name, **labels) == 1, "its outcomes at /metrics")
     output = app_server.recent_output()
     assert "outcome=unauthenticated" in output
     assert "slow_message" in output

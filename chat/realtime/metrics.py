@@ -23,7 +23,7 @@ from prometheus_client.metrics_core import (
 )
 
 from .connection import State
-from .counters import LATENCIES, Histogram
+from .counters import LATENCIES, OTHER, Histogram
 from .hub import Hub
 from .layers import LoopLayer
 from .stats import resident_bytes
@@ -35,13 +35,20 @@ Kind = Literal["counter", "gauge", "histogram"]
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One metric: its kind, its label if it has one, and how workers' gauges become one value."""
+    """One metric: its kind, its label if it has one, and how workers' gauges become one value.
+
+    Two labels are two words in ``label``, and so are their values: "order.create ok".
+    """
 
     name: str
     kind: Kind
     help: str
     label: str | None = None
     join: Literal["sum", "max", "min"] = "sum"
+
+    @property
+    def labels(self) -> list[str]:
+        return self.label.split() if self.label else []
 
     @property
     def exposed(self) -> str:
@@ -60,6 +67,12 @@ MEASURES = (
     Measure("realtime_received_bytes", "counter", "Payload of the messages of clients."),
     Measure("realtime_sent_bytes", "counter", "Payload of the messages for clients."),
     Measure("realtime_errors", "counter", "Messages answered with an error, by its code.", "code"),
+    Measure(
+        "realtime_message_outcomes",
+        "counter",
+        "Messages by how they ended, where MessageMetrics is used.",
+        "type outcome",
+    ),
     Measure(
         "realtime_dropped_messages", "counter", "Messages that slow clients missed, by policy.", "policy"
     ),
@@ -114,6 +127,7 @@ def snapshot(hub: Hub, lag: float = 0.0) -> dict[str, Any]:
         "realtime_received_bytes": {"": bytes_in},
         "realtime_sent_bytes": {"": bytes_out},
         "realtime_errors": dict(counters.errors),
+        "realtime_message_outcomes": dict(counters.outcomes),
         "realtime_dropped_messages": dict(counters.drops),
         "realtime_send_queue_messages": {"": queued},
         "realtime_send_queue_largest": {"": largest},
@@ -181,18 +195,27 @@ def families(values: Values) -> Iterator[Metric]:
 
 
 def _family(measure: Measure, values: dict[str, Any]) -> Metric:
-    labels = [measure.label] if measure.label else []
+    labels = measure.labels
     if measure.kind == "histogram":
         histogram = HistogramMetricFamily(measure.name, measure.help, labels=labels)
         for label, numbers in sorted(values.items()):
             *buckets, total = numbers
-            histogram.add_metric([label] if labels else [], _cumulative(buckets), total)
+            histogram.add_metric(_words(labels, label), _cumulative(buckets), total)
         return histogram
     made = CounterMetricFamily if measure.kind == "counter" else GaugeMetricFamily
     family = made(measure.name, measure.help, labels=labels)
     for label, number in sorted(values.items()):
-        family.add_metric([label] if labels else [], number)
+        family.add_metric(_words(labels, label), number)
     return family
+
+
+def _words(labels: list[str], value: str) -> list[str]:
+    """The values of so many labels: "order.create ok" is two. What was too much to count has no word for the
+    first."""
+    if len(labels) < 2:
+        return [value] if labels else []
+    first, _, second = value.rpartition(" ")
+    return [first or OTHER, second]
 
 
 def _cumulative(buckets: list[float]) -> list[tuple[str, float]]:

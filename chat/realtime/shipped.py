@@ -82,7 +82,8 @@ class MessageLogging:
 
 
 class MessageMetrics:
-    """Counts messages by type and outcome ("ok", or an error's code) in ``hub.counters.outcomes``."""
+    """Counts messages by type and outcome ("ok", or an error's code), for /metrics:
+    ``realtime_message_outcomes_total``."""
 
     async def receive(self, consumer: Any, message: Any, next: Any) -> Any:
         outcome = "internal"
