@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat.realtime import IllegalMove, InvalidMetadata
+from chat.realtime import IllegalMove, InvalidMetadata, RealtimeError
 from chat.realtime.connection import Connection, State
 from chat.realtime.counters import Counters
 from chat.realtime.metadata import LARGEST, LONGEST_KEY, MOST_KEYS
@@ -152,8 +152,11 @@ def test_what_an_application_notes(connection):
 def test_metadata_has_bounds(connection, values, words):
     """Keys, their length, the whole's size: refused, and what was noted before holds."""
     connection.set(plan="pro")
-    with pytest.raises(InvalidMetadata, match=words):
+    with pytest.raises(InvalidMetadata, match=words) as raised:
         connection.metadata = values
+    assert isinstance(raised.value, RealtimeError)
+    assert isinstance(raised.value, ValueError)
+    assert raised.value.code == "invalid_message"
     with pytest.raises(InvalidMetadata):
         connection.set(**{"more": 1, **values})
     assert dict(connection.metadata) == {"plan": "pro"}
@@ -277,12 +280,12 @@ async def test_noting_something_from_elsewhere(app_server, connect, room):
 
 
 async def test_what_an_application_notes_over_its_own_socket(app_server, connect, room):
-    """A handler sets metadata; what is too much is the application's bug, and the socket lives on."""
+    """A handler sets metadata; too much is answered with `invalid_message`; the socket lives on."""
     client = await described(app_server, connect, room, "x=1")
     await client.send({"type": "describe", "data": {"tags": ["a", "b"]}})
     assert (await client.expect(type="described"))["data"]["metadata"] == {"tags": ["a", "b"]}
     await client.send({"type": "describe", "data": {"big": "x" * 5000}})
-    await client.expect(type="error", data={"code": "internal"})
+    await client.expect(type="error", data={"code": "invalid_message"})
     assert (
         await roster(app_server, "connection_count", {"id": client.id, "metadata.tags": {"contains": "a"}})
         == 1

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat.realtime import InvalidCondition, predicate, where
+from chat.realtime import InvalidCondition, RealtimeError, predicate, where
 from chat.realtime.connection import Connection, State
 
 
@@ -141,6 +141,9 @@ def test_a_wrong_condition_is_refused_where_it_is_written(condition, words, even
     with pytest.raises(InvalidCondition) as raised:
         where.check(condition)
     assert words in str(raised.value)
+    assert isinstance(raised.value, RealtimeError)
+    assert isinstance(raised.value, ValueError)
+    assert raised.value.code == "invalid_message"
 
 
 def test_nesting_has_a_bound():

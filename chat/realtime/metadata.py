@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from .errors import RealtimeError
+
 MOST_KEYS = 32
 LONGEST_KEY = 64  # characters
 LARGEST = 4096  # bytes of all of it as JSON
@@ -15,8 +17,11 @@ LARGEST = 4096  # bytes of all of it as JSON
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-class InvalidMetadata(ValueError):
+class InvalidMetadata(RealtimeError, ValueError):
     """What was to be noted is too much, or nothing that JSON can say; what was noted before holds."""
+
+    code = "invalid_message"
+    message = "This can't be noted on a connection."
 
 
 def checked(values: Mapping[str, Any]) -> dict[str, Any] | None:

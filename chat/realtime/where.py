@@ -27,6 +27,7 @@ from typing import Any
 import msgspec
 
 from . import log
+from .errors import BUGS, RealtimeError
 
 logger = logging.getLogger("chat.realtime")
 
@@ -44,9 +45,12 @@ LONGEST_TEXT = 1024  # characters
 LARGEST_ARGUMENT = 4096  # bytes of a predicate's argument as JSON
 
 
-class InvalidCondition(ValueError):
-    """A ``where`` says something that there is not; the text names it. Raised at the sender, as its bug: no
-    client is told."""
+class InvalidCondition(RealtimeError, ValueError):
+    """A ``where`` says something that there is not; the text names it. Raised at the sender: receivers learn
+    nothing of it."""
+
+    code = "invalid_message"
+    message = "The condition is not valid."
 
 
 FIELDS: dict[str, Callable[[Any], Any]] = {
@@ -268,7 +272,7 @@ def _asking(name: str, argument: Any) -> Matcher:
     def ask(connection: Any) -> bool:
         try:
             return bool(function(connection, argument))
-        except Exception as error:  # noqa: BLE001 (an application's bug must not keep others from a message)
+        except BUGS as error:  # an application's bug must not keep others from a message
             log.failure(logger, "predicate_failed", error, predicate=name, connection=connection)
             return False
 
