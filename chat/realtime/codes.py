@@ -14,6 +14,7 @@ class CloseCode(IntEnum):
     NORMAL = 1000
     GOING_AWAY = 1001
     PROTOCOL_ERROR = 1002
+    UNSUPPORTED_DATA = 1003
     NO_STATUS = 1005  # never on the wire: the peer's close frame carried no code
     ABNORMAL = 1006  # never on the wire: the line broke without a close frame
     INVALID_PAYLOAD = 1007
@@ -40,11 +41,11 @@ REASONS: dict[int, str] = {
     CloseCode.CLOSED_BY_ADMINISTRATOR: "closed by an administrator",
 }
 
-_COME_BACK = frozenset({1001, 1005, 1006, 1011, 1012, 1013})
+_COME_BACK = frozenset({1001, 1005, 1006, 1011, 1012, 1013, 1014})
 
 
 def comes_back(code: int) -> bool:
-    """Whether a client that was closed with ``code`` should connect again (docs/protocol.md)."""
+    """Whether a client that was closed with ``code`` should connect again (docs/protocol.md, client.js)."""
     return code in _COME_BACK or 4000 <= code <= 4499
 
 

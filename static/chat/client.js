@@ -59,7 +59,7 @@ export const DEFAULTS = {
 
 const WINDOW = 64; // messages under way without an answer; 1 after a refusal, and doubled by each answer
 const DEFAULT_MAX_BYTES = 65_536; // of one message, until the welcome says it
-const NEVER_AGAIN = new Set([1000, 1002, 1003, 1007, 1008, 1009, 1010]);
+const COME_BACK = new Set([1001, 1005, 1006, 1011, 1012, 1013, 1014]);
 const STATE_EVENTS = { connecting: "connecting", open: "open", waiting: "reconnecting", stopped: "gave_up" };
 const OTHER_EVENTS = ["close", "message", "error", "drain", "delivery", "paused", "roundtrip"];
 const STOPPED = { status: "stopped", attempt: 0, why: null, retryAt: null, mayHurry: false };
@@ -68,9 +68,9 @@ export const EVENTS = new Set([...Object.values(STATE_EVENTS), ...OTHER_EVENTS])
 
 // --- when to come back: values in, values out ----------------------------------------------------------
 
-/** Codes below 4000 are RFC 6455's; of ours, 4000–4499 come back and 4500–4999 don't. */
+/** Codes below 3000 are RFC 6455's, 3000–3999 others'; of ours, 4000–4499 come back, 4500–4999 don't. */
 export function comesBack(code) {
-  return !NEVER_AGAIN.has(code) && !(code >= 4500 && code <= 4999);
+  return COME_BACK.has(code) || (code >= 4000 && code <= 4499);
 }
 
 /** Exponential backoff with full jitter: 0 to the ceiling, so that a crowd does not return at once. */
