@@ -12,10 +12,12 @@ from chat.realtime import config
 from chat.realtime.codes import Violation
 from chat.realtime.compression import (
     FINAL_BLOCKS,
+    LONGEST_OFFER,
     NEVER,
     TAIL,
     Agreement,
     Inflater,
+    _negotiate,
     deflate,
     negotiate,
     window_for,
@@ -60,6 +62,15 @@ def test_what_is_agreed_on(offer, window, server, client):
 def test_any_header_is_read(offered):
     """Whatever a client writes there, it is an agreement or none."""
     assert negotiate(offered, 12) is None or "permessage-deflate" in offered.lower()
+
+
+def test_a_header_of_any_length_is_not_remembered():
+    """Beyond what a client has reason to write, nothing is agreed on, and nothing kept of it."""
+    padding = " " * (LONGEST_OFFER - len(OFFER))
+    assert negotiate(OFFER + padding, 15)
+    kept = _negotiate.cache_info().currsize
+    assert negotiate(OFFER + padding + " ", 15) is None
+    assert _negotiate.cache_info().currsize == kept
 
 
 # --- the codec -------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from chat.realtime.auth import session_key_of
 from chat.realtime.errors import BadRequest, Forbidden
-from chat.realtime.handshake import forwarded_address, read_query
+from chat.realtime.handshake import MAX_HOST, Handshake, _is_ours, forwarded_address, read_query
 from chat.realtime.origin import check_origin, normalize
 
 
@@ -193,3 +193,19 @@ def test_a_session_is_found_among_all_cookies():
         [(b"host", b"x"), (b"cookie", b'quoted="a;b"; sessionid=abc')],
     ):
         assert session_key_of(headers) == "abc", headers
+
+
+def test_a_host_that_no_name_has_is_not_remembered(settings):
+    """A Host header beyond 255 characters vouches for no origin, and is kept nowhere."""
+    settings.ALLOWED_HOSTS = ["*"]
+    _is_ours.cache_clear()
+    for size, ours in ((MAX_HOST, True), (MAX_HOST + 1, False)):
+        host = "a" * size
+        shake = Handshake(host=host, origins=[f"http://{host}"], session_key="one")
+        if ours:
+            shake.check_origin()
+        else:
+            with pytest.raises(Forbidden):
+                shake.check_origin()
+    assert _is_ours.cache_info().currsize == 1
+    _is_ours.cache_clear()

@@ -21,6 +21,7 @@ TAIL = b"\x00\x00\xff\xff"  # the end of a flushed block, which is not sent (sec
 # Compressed bytes of one message that are looked at, beyond those of its largest size: blocks may be stored
 # as they are, and empty ones inflate to nothing.
 OVERHEAD = 1024
+LONGEST_OFFER = 1024  # characters that are looked at, and remembered; browsers send 43 at most
 FINAL_BLOCKS = 16  # of one message: 30,000 fit into 64 KiB, and each costs a new start
 
 
@@ -33,7 +34,6 @@ class Agreement:
     answer: str  # the value of our Sec-WebSocket-Extensions header
 
 
-@lru_cache(maxsize=64)
 def negotiate(offered: str, window: int) -> Agreement | None:
     """Accept the first offer of a Sec-WebSocket-Extensions header that can be, or None.
 
@@ -41,6 +41,11 @@ def negotiate(offered: str, window: int) -> Agreement | None:
     15, or 0 for nothing. Offers with anything that RFC 7692 section 7.1 does not know are declined, not
     answered with an error.
     """
+    return _negotiate(offered, window) if len(offered) <= LONGEST_OFFER else None
+
+
+@lru_cache(maxsize=64)
+def _negotiate(offered: str, window: int) -> Agreement | None:
     for offer in offered.split(","):
         name, *parameters = [part.strip() for part in offer.split(";")]
         if name.lower() == NAME:

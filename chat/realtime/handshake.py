@@ -15,6 +15,7 @@ from .errors import BadRequest
 from .origin import check_origin
 
 MAX_USER_AGENT = 200  # characters kept
+MAX_HOST = 255  # characters; a name has at most 253 (RFC 1035 section 2.3.4)
 BEARER = "bearer."  # what a subprotocol that is a token begins with
 
 
@@ -71,7 +72,7 @@ class Handshake:
             self.secure,
             cookie=self.session_key is not None,
             allowed=settings.ALLOWED_ORIGINS,
-            trust_host=_is_ours(self.host),
+            trust_host=len(self.host) <= MAX_HOST and _is_ours(self.host),
         )
 
 
