@@ -14,14 +14,13 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from chat.api import guessing
+from chat import guessing
 from chat.api.authentication import BEARER, SessionAuthentication
 from chat.api.serializers import MAX_USER, StrictSerializer, TextField
 from chat.api.views import PublicView, View
 from chat.credentials import SESSION_SID, end_sign_in
 from chat.realtime import InvalidToken, log, tokens
 from chat.realtime.auth import sign_in_name
-from chat.realtime.handshake import forwarded_address
 
 MAX_PASSWORD = 1024  # characters; hashing a longer one is work for nothing
 
@@ -109,8 +108,7 @@ class Revoke(PublicView):
 
 def _who(request: Request, username: str, password: str) -> Any:
     """The user with these credentials; all failures look the same. Raises AuthenticationFailed, Throttled."""
-    forwarded = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if part]
-    address = forwarded_address(request.META.get("REMOTE_ADDR"), forwarded) or ""
+    address = guessing.address_of_request(request.META)
     wait = guessing.attempt(address, username)
     if wait is not None:
         log.event(logger, logging.WARNING, "sign_in_throttled", address=address)
@@ -120,7 +118,7 @@ def _who(request: Request, username: str, password: str) -> Any:
         # Not the name: people type their password there.
         log.event(logger, logging.INFO, "sign_in_failed", address=address)
         raise AuthenticationFailed(_BAD_CREDENTIALS)
-    guessing.succeeded(username)
+    guessing.succeeded(address, username)
     return user
 
 
