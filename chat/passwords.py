@@ -3,7 +3,8 @@
 A password hash is made to be slow (0.1 to 0.5 s of a processor). So a worker has one thread for them and a
 short queue, apart from the database's threads: a flood of guesses holds up neither handshakes without a
 password nor messages. What was right once is remembered, by a digest that is good in this process only: a
-whole room that reconnects costs one hash. Guesses are counted per address and room, on all workers.
+whole room that reconnects costs one hash. Guesses are counted per address and
+room, and per address over all rooms, on all workers.
 """
 
 from __future__ import annotations
@@ -30,8 +31,11 @@ HEADER = b"x-room-password"
 MAX_WAITING = 8  # hashes that wait for the thread: 4 s of the 15 that a handshake may take
 MAX_KNOWN = 10_000  # right passwords that are remembered
 GUESSES = 5  # wrong ones of one address for one room ...
+GUESSES_OF_ADDRESS = 30  # ... and for all rooms together: whoever knows many rooms tries no more ...
 WINDOW = 60.0  # ... in so many seconds, from the first
-MAX_GUESSERS = 10_000  # addresses and rooms, without Redis
+MAX_GUESSERS = 10_000  # addresses, and addresses at rooms, without Redis
+
+Guesser = tuple[str, str]  # the names of two counts: of an address, and of the address at a room
 
 _thread = ThreadPoolExecutor(1, thread_name_prefix="chat.passwords")
 _secret = secrets.token_bytes(32)
@@ -40,16 +44,24 @@ _attempts: dict[Any, asyncio.Task[None]] = {}
 _hashes: dict[Any, asyncio.Task[bool]] = {}
 _guesses: OrderedDict[str, list[float]] = OrderedDict()  # [when the window ends, guesses]; without Redis
 
-# KEYS: an address's guesses for a room. ARGV: most of them, window in ms.
-# Returns 0, or in how many ms the next one is taken.
+# KEYS: an address's guesses for all rooms, and for one. ARGV: window in ms, most guesses of each.
+# Counts in both or in none. Returns 0, or in how many ms the next one is taken.
 _RESERVE = """
-local count = redis.call('INCR', KEYS[1])
-local left = redis.call('PTTL', KEYS[1])
-if left < 0 then redis.call('PEXPIRE', KEYS[1], ARGV[2]); left = tonumber(ARGV[2]) end
-if count > tonumber(ARGV[1]) then redis.call('DECR', KEYS[1]); return left end
+for i, key in ipairs(KEYS) do
+  if tonumber(redis.call('GET', key) or 0) >= tonumber(ARGV[i + 1]) then return redis.call('PTTL', key) end
+end
+for _, key in ipairs(KEYS) do
+  redis.call('INCR', key)
+  if redis.call('PTTL', key) < 0 then redis.call('PEXPIRE', key, ARGV[1]) end
+end
 return 0
 """
-_RELEASE = "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('DECR', KEYS[1]) end return 0"
+_RELEASE = """
+for _, key in ipairs(KEYS) do
+  if redis.call('EXISTS', key) == 1 then redis.call('DECR', key) end
+end
+return 0
+"""
 
 
 def given(headers: list[tuple[bytes, bytes]]) -> str | None:
@@ -78,7 +90,7 @@ async def check(hub: Hub, room: str, encoded: str, password: Any, address: str |
     await _once(_attempts, (hub, digest, guesser), lambda: _attempt(hub, digest, guesser, encoded, password))
 
 
-async def _attempt(hub: Hub, digest: bytes, guesser: str, encoded: str, password: str) -> None:
+async def _attempt(hub: Hub, digest: bytes, guesser: Guesser, encoded: str, password: str) -> None:
     """Take one of the guesses that are left, and give it back if it was none."""
     wait = await _reserve(hub, guesser)
     if wait > 0:
@@ -123,45 +135,65 @@ async def _once(
 # --- guesses ----------------------------------------------------------------------------------------------
 
 
-def _guesser(room: str, address: str | None) -> str:
-    """Who guesses at what, as a name that can stand in a key; an IPv6 network of 64 bits is one address."""
+def _guesser(room: str, address: str | None) -> Guesser:
+    """Who guesses at what, as names that can stand in keys; an IPv6 network of 64 bits is one address."""
     counted = "" if address is None else address_count(address)
-    return blake2b(f"{counted}\0{room}".encode(), digest_size=16).hexdigest()
+    return _digest(counted), _digest(f"{counted}\0{room}")
 
 
-async def _reserve(hub: Hub, guesser: str) -> float:
+def _digest(text: str) -> str:
+    return blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+async def _reserve(hub: Hub, guesser: Guesser) -> float:
     """Count a guess. Returns 0, or in how many seconds the next one is taken; raises LayerUnavailable."""
     layer = hub.layer
     if not isinstance(layer, LoopLayer):
         return _reserve_here(guesser, hub.loop.time())
     answer: asyncio.Future[int] = hub.loop.create_future()
-    key = f"{layer.prefix}:guesses:{guesser}"
-    layer.link_of(guesser).command(
-        "EVAL", _RESERVE, 1, key, GUESSES, int(WINDOW * 1000), done=lambda result: settle(answer, result)
-    )
+    most = (GUESSES_OF_ADDRESS, GUESSES)
+    _eval(layer, guesser, _RESERVE, int(WINDOW * 1000), *most, done=lambda result: settle(answer, result))
     try:
         return await answer / 1000
     except (OSError, TimeoutError) as error:
         raise LayerUnavailable() from error
 
 
-def _release(hub: Hub, guesser: str) -> None:
+def _release(hub: Hub, guesser: Guesser) -> None:
     layer = hub.layer
     if isinstance(layer, LoopLayer):
-        layer.link_of(guesser).command("EVAL", _RELEASE, 1, f"{layer.prefix}:guesses:{guesser}")
-    elif guesser in _guesses:
-        _guesses[guesser][1] -= 1
+        _eval(layer, guesser, _RELEASE)
+        return
+    for name in guesser:
+        if name in _guesses:
+            _guesses[name][1] -= 1
 
 
-def _reserve_here(guesser: str, now: float) -> float:
-    """The same with one process: the oldest windows go first where there are too many."""
-    found = _guesses.get(guesser)
+def _eval(layer: LoopLayer, guesser: Guesser, script: str, *arguments: int, **options: Any) -> None:
+    """Both counts are on the address's Redis."""
+    keys = [f"{layer.prefix}:guesses:{name}" for name in guesser]
+    layer.link_of(guesser[0]).command("EVAL", script, len(keys), *keys, *arguments, **options)
+
+
+def _reserve_here(guesser: Guesser, now: float) -> float:
+    """The same with one process."""
+    windows = []
+    for name, most in zip(guesser, (GUESSES_OF_ADDRESS, GUESSES), strict=True):
+        window = _window(name, now)
+        if window[1] >= most:
+            return window[0] - now
+        windows.append(window)
+    for window in windows:
+        window[1] += 1
+    return 0
+
+
+def _window(name: str, now: float) -> list[float]:
+    """The oldest windows go first where there are too many."""
+    found = _guesses.get(name)
     if found is None or found[0] <= now:
-        _guesses.pop(guesser, None)
-        found = _guesses[guesser] = [now + WINDOW, 0]
+        _guesses.pop(name, None)
+        found = _guesses[name] = [now + WINDOW, 0]
         while len(_guesses) > MAX_GUESSERS:
             _guesses.popitem(last=False)
-    if found[1] >= GUESSES:
-        return found[0] - now
-    found[1] += 1
-    return 0
+    return found

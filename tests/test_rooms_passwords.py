@@ -138,6 +138,45 @@ async def test_five_wrong_guesses_and_no_more(server, connect, room):
     assert 0 < int(headers["retry-after"]) <= passwords.WINDOW
 
 
+async def test_thirty_wrong_guesses_of_an_address_for_all_rooms(start_server, own_redis, room):
+    """Over two workers: five each for six rooms, and none for the seventh; another address may still guess
+    there, and a right password is none of them."""
+    server: ChatServer = await asyncio.to_thread(
+        start_server, own_redis.url, workers=2, env={"TRUSTED_PROXIES": "1"}
+    )
+    names = [f"{room}-{number}" for number in range(7)]
+    await asyncio.to_thread(
+        server.django,
+        """
+from django.contrib.auth.hashers import PBKDF2SHA1PasswordHasher
+from chat.models import Room
+fast = PBKDF2SHA1PasswordHasher().encode(password, "salt", iterations=1)  # thirty slow ones take a minute
+for name in names:
+    Room.objects.create(name=name, password=fast)
+""",
+        names=names,
+        password=SECRET,
+    )
+
+    async def known() -> bool:
+        return {(await asked(server, names[-1]))[1] for _ in range(12)} == {"password_required"}
+
+    await eventually(known, "the passwords on every worker", SOON)
+
+    async def guess(name: str, password: str, address: str = "192.0.2.7") -> str:
+        return (await asked(server, name, X_Room_Password=password, X_Forwarded_For=address))[1]
+
+    assert await guess(names[6], quote(SECRET)) == "upgrade_required"
+    wrong = [await guess(name, f"wrong {number}") for name in names[:6] for number in range(GUESSES)]
+    assert wrong == ["forbidden"] * passwords.GUESSES_OF_ADDRESS
+    status, code, headers = await asked(
+        server, names[6], X_Room_Password="wrong", X_Forwarded_For="192.0.2.7"
+    )
+    assert (status, code) == (429, "rate_limited")
+    assert 0 < int(headers["retry-after"]) <= passwords.WINDOW
+    assert await guess(names[6], "wrong", "192.0.2.8") == "forbidden"
+
+
 async def test_right_ones_are_no_guesses(server, connect, room):
     """Twenty who come at once with the right password all get in, and wrong guesses are left."""
     await guarded(server, room)
@@ -203,10 +242,10 @@ async def test_other_rules_come_first(server, connect, room):
     await refused(client, {"type": "join", "room": room, "data": {"password": SECRET}}, "forbidden")
 
 
-async def test_a_flood_of_guesses_holds_up_nobody_else(start_server, redis, connect, room):
+async def test_a_flood_of_guesses_holds_up_nobody_else(start_server, own_redis, connect, room):
     """While wrong passwords for many rooms are checked, messages and handshakes without a password take
     their usual time; what does not fit into the queue is `unavailable` at once."""
-    server: ChatServer = await asyncio.to_thread(start_server, redis.url, env={"MESSAGE_RATE": "0"})
+    server: ChatServer = await asyncio.to_thread(start_server, own_redis.url, env={"MESSAGE_RATE": "0"})
     names = [f"{room}-{number}" for number in range(30)]
     await asyncio.to_thread(
         server.django,
@@ -340,13 +379,24 @@ class TestAdmin:
 def test_guesses_without_redis_are_bounded_and_end(monkeypatch):
     """In one process: five in a window, then a wait; a new window after it; so many addresses are kept."""
     monkeypatch.setattr(passwords, "_guesses", type(passwords._guesses)())
-    assert [passwords._reserve_here("a", 100.0) for _ in range(GUESSES)] == [0] * GUESSES
-    assert passwords._reserve_here("a", 110.0) == passwords.WINDOW - 10
-    assert passwords._reserve_here("b", 110.0) == 0
-    assert passwords._reserve_here("a", 100.0 + passwords.WINDOW) == 0
+    ada, bob = ("ada", "ada in tea"), ("bob", "bob in tea")
+    assert [passwords._reserve_here(ada, 100.0) for _ in range(GUESSES)] == [0] * GUESSES
+    assert passwords._reserve_here(ada, 110.0) == passwords.WINDOW - 10
+    assert passwords._reserve_here(bob, 110.0) == 0
+    assert passwords._reserve_here(ada, 100.0 + passwords.WINDOW) == 0
     for number in range(passwords.MAX_GUESSERS + 10):
-        passwords._reserve_here(f"address {number}", 200.0)
+        passwords._reserve_here((f"address {number}", f"room {number}"), 200.0)
     assert len(passwords._guesses) == passwords.MAX_GUESSERS
+
+
+def test_an_address_has_so_many_guesses_for_all_rooms_without_redis_too(monkeypatch):
+    """In one process: thirty in a window, however many rooms; what is refused leaves no entry."""
+    monkeypatch.setattr(passwords, "_guesses", type(passwords._guesses)())
+    most = passwords.GUESSES_OF_ADDRESS
+    waits = [passwords._reserve_here(("ada", f"room {number}"), 100.0) for number in range(most + 5)]
+    assert waits == [0] * most + [passwords.WINDOW] * 5
+    assert len(passwords._guesses) == most + 1
+    assert passwords._reserve_here(("bob", "bob in room 0"), 100.0) == 0
 
 
 def test_an_ipv6_network_is_one_guesser():
