@@ -99,6 +99,17 @@ def test_a_table_is_bounded():
     assert table.spend("998", rate, 10.0) == 0
 
 
+def test_a_flood_is_not_forgotten_while_it_is_refused():
+    """A key that is asked for again and again stays, refused, however many others come meanwhile."""
+    table, rate = Table(most=100), Rate(1, 2)
+    for _ in range(2):
+        assert table.spend("flood", rate, 10.0) == 0
+    for number in range(1000):
+        assert table.spend(str(number), rate, 10.0) == 0
+        assert table.spend("flood", rate, 10.0) > 0
+    assert len(table) == 100
+
+
 def test_messages_and_bytes(limits):
     """Either limit refuses; a refused message counts for neither; 0 is no limit."""
     limits(message_rate=10, message_burst=3, bytes_rate=10_000, max_message_bytes=65_536)

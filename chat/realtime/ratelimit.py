@@ -58,7 +58,7 @@ class Rate:
 
 
 class Table:
-    """Buckets by key. At most ``most``: those that were unused for the longest time go, and begin anew."""
+    """Buckets by key. At most ``most``: those that were not asked for the longest time go, and begin anew."""
 
     def __init__(self, most: int = MOST_KEYS) -> None:
         self.most = most
@@ -71,6 +71,8 @@ class Table:
         """Take one from a key's bucket: 0, or the seconds to wait where it is empty."""
         state = rate.spend(self._states.get(key, 0.0), now)
         if state < 0:
+            if key in self._states:  # asked again: a flood does not age out while it is refused
+                self._states.move_to_end(key)
             return -state
         self._states[key] = state
         self._states.move_to_end(key)
