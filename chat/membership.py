@@ -26,13 +26,18 @@ from chat.realtime import (
     log,
     on,
 )
+from chat.realtime.allowance import told
 from chat.realtime.census import Place
 from chat.realtime.connection import State
 from chat.realtime.consumer import ref_of
 from chat.realtime.frames import Frame
 from chat.realtime.groups import room_group
+from chat.realtime.ratelimit import Rate, Table
 
 logger = logging.getLogger("chat")
+
+LISTS = Rate(1 / 5, 1)  # lists of members of a room for one connection: 500 members are 136 KB
+MOST_LISTED = 64  # rooms of which a connection's last list is remembered
 
 
 class RoomMember(RealtimeConsumer):
@@ -47,6 +52,7 @@ class RoomMember(RealtimeConsumer):
     members = 0  # in it on all workers, when this connection came
     _gone: Sequence[str] = ()  # the rooms that it was in at its end
     _changing: asyncio.Lock | None = None  # made with the first `join`
+    _lists: Table | None = None  # made with the first `join` that asks for a list
     _keys: dict[str, str] | None = None  # room → the hash of the password with which it came in
 
     # --- coming -----------------------------------------------------------------------------------
@@ -201,16 +207,26 @@ class RoomMember(RealtimeConsumer):
 
     @on("join")
     async def join_room(self, message: Incoming) -> None:
-        """One more room on this socket; one that it is in already is answered the same."""
+        """One more room on this socket; one that it is in already is answered the same.
+
+        A list of members that was asked for too soon does not come; the answer says when it would.
+        """
         room, ref = _named(message)
         options = message.data if type(message.data) is dict else {}
         async with self._turn():
             came = await self._enter_by_wish(room, options.get("password"))
-            self._tell("joined", room, ref)
+            wait = self._list_wait(room) if options.get("members") is True else None
+            self._tell("joined", room, ref, **({"retry_after": told(wait)} if wait else {}))
         if came:
             self.greet(room, came)
-        if options.get("members") is True:
+        if wait == 0:
             await self.send_members(room)
+
+    def _list_wait(self, room: str) -> float:
+        """Take one list of the room: 0, or the seconds to wait for it."""
+        if self._lists is None:
+            self._lists = Table(MOST_LISTED)
+        return self._lists.spend(room, LISTS, self.hub.loop.time())
 
     def _turn(self) -> asyncio.Lock:
         """One change after the other, for consumers whose handlers run beside each other."""
@@ -261,8 +277,8 @@ class RoomMember(RealtimeConsumer):
         if not self.connection.in_room(room):
             raise EnvelopeError("You are not in that room.", code="not_in_room")
 
-    def _tell(self, event: str, room: str, ref: str | None) -> None:
-        data: dict[str, Any] = {"event": event, "room": room}
+    def _tell(self, event: str, room: str, ref: str | None, **more: Any) -> None:
+        data: dict[str, Any] = {"event": event, "room": room, **more}
         if ref is not None:
             data["ref"] = ref
         self.connection.push(Frame(envelope.encode("system", data, room=room)[1]))

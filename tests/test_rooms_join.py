@@ -110,6 +110,30 @@ async def test_joining_again_is_answered_and_changes_nothing(server, pair, conne
     await watcher.expect(type="presence", from_=pair[0].id, data={"status": "offline"})
 
 
+async def test_the_list_of_members_comes_once_in_five_seconds(server, connect, room):
+    """Asked for at message rate, also after leaving in between, it comes once; `joined` comes each time and
+    says when the next list may. Of another room it comes, and with a later `join` again."""
+    client = await connect(server.ws())
+    first = await joined(client, room, members=True)
+    assert "retry_after" not in first["data"]
+    for number in range(20):
+        if number == 10:
+            await left(client, room)
+        told = (await joined(client, room, members=True))["data"]["retry_after"]
+        assert 0 < told <= 5.01
+    assert "retry_after" not in (await joined(client, room))["data"]
+    await joined(client, f"{room}-2", members=True)
+    await client.expect(type="system", room=f"{room}-2", data={"event": "members"})
+    assert len(await client.all(type="system", room=room, data={"event": "members"})) == 1
+
+    async def again() -> bool:
+        return "retry_after" not in (await joined(client, room, members=True))["data"]
+
+    await eventually(again, "the next list", 7)
+    await client.round_trip()
+    assert len(await client.all(type="system", room=room, data={"event": "members"})) == 2
+
+
 async def test_the_members_come_when_asked_for(server, pair, connect, room):
     """`data.members` true: the list of the room on all workers, as on its own endpoint; else none."""
     there = await connect(server.ws(room, "name=Ada"))
