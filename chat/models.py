@@ -166,7 +166,7 @@ class ChatSettings(models.Model):
     connect_rate = _limit(
         "connects a second",
         "CONNECT_RATE",
-        "Of one address, on each worker; ten seconds' worth at once. More are refused "
+        "Of one address, on all workers; ten seconds' worth at once. More are refused "
         "(429 too_many_connections).",
     )
     max_rooms = _limit(

@@ -207,6 +207,50 @@ async def test_handshakes_a_second(limits_redis, start_server):
     await eventually(again, "the next second")
 
 
+async def test_handshakes_a_second_over_two_workers(limits_redis, start_server):
+    """Ten at once of one address, on both workers, are accepted; the eleventh is refused on either, although
+    each worker by itself has seen fewer. Each handshake is one question to Redis."""
+    env = {"CONNECT_RATE": "1", "TRUSTED_PROXIES": "1"}
+    server = start_server(database(limits_redis, 10), workers=2, env=env)
+    addresses = iter(range(1, 100))
+
+    async def ten() -> dict[str, str] | None:
+        """An address of which ten were accepted, on both workers, and six more refused, within a second."""
+        ours = {"X-Forwarded-For": f"203.0.113.{next(addresses)}"}
+        clients: list[Client] = []
+        began = time.monotonic()
+        try:
+            clients = await asyncio.gather(*[Client.connect(server.ws(), headers=ours) for _ in range(10)])
+            answers = [await status(server, **ours) for _ in range(6)]
+            if time.monotonic() - began > 0.9 or len({client.worker for client in clients}) < 2:
+                return None
+        finally:
+            for client in clients:
+                await client.close()
+        for answer in answers:
+            assert_refused(answer, 429, "too_many_connections")
+            assert answer.headers["retry-after"] == "1"
+        return ours
+
+    ours = await eventually(ten, "ten handshakes in a second, on both workers", 30)
+
+    async def again() -> bool:
+        return (await status(server, **ours)).status == 101
+
+    await eventually(again, "the next second")
+    with limits_redis.client() as client, client.monitor() as watch:
+        theirs = {"X-Forwarded-For": "198.51.100.1"}
+        assert (await status(server, **theirs)).status == 101
+        client.echo("done")
+        seen = []
+        while "done" not in (command := watch.next_command()["command"]):
+            seen.append(command)
+    entered = [command for command in seen if "EVALSHA" in command and ":rate:realtime.address." in command]
+    assert len(entered) == 1
+    assert ":census:realtime.everybody" in entered[0]
+    assert "198.51.100.1" not in entered[0]
+
+
 # --- all at once --------------------------------------------------------------------------------------
 
 

@@ -19,7 +19,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='chatsettings',
             name='connect_rate',
-            field=models.PositiveIntegerField(blank=True, help_text="Of one address, on each worker; ten seconds' worth at once. More are refused (429 too_many_connections). 0: no limit. Empty: what CONNECT_RATE says in the server's environment.", null=True, validators=[django.core.validators.MinValueValidator(0), django.core.validators.MaxValueValidator(1000000)], verbose_name='connects a second'),
+            field=models.PositiveIntegerField(blank=True, help_text="Of one address, on all workers; ten seconds' worth at once. More are refused (429 too_many_connections). 0: no limit. Empty: what CONNECT_RATE says in the server's environment.", null=True, validators=[django.core.validators.MinValueValidator(0), django.core.validators.MaxValueValidator(1000000)], verbose_name='connects a second'),
         ),
         migrations.AddField(
             model_name='chatsettings',
@@ -74,7 +74,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='historicalchatsettings',
             name='connect_rate',
-            field=models.PositiveIntegerField(blank=True, help_text="Of one address, on each worker; ten seconds' worth at once. More are refused (429 too_many_connections). 0: no limit. Empty: what CONNECT_RATE says in the server's environment.", null=True, validators=[django.core.validators.MinValueValidator(0), django.core.validators.MaxValueValidator(1000000)], verbose_name='connects a second'),
+            field=models.PositiveIntegerField(blank=True, help_text="Of one address, on all workers; ten seconds' worth at once. More are refused (429 too_many_connections). 0: no limit. Empty: what CONNECT_RATE says in the server's environment.", null=True, validators=[django.core.validators.MinValueValidator(0), django.core.validators.MaxValueValidator(1000000)], verbose_name='connects a second'),
         ),
         migrations.AddField(
             model_name='historicalchatsettings',

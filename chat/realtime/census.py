@@ -17,6 +17,7 @@ from .errors import LayerUnavailable, Refused
 from .groups import WORKERS
 from .hub import Hub
 from .layers import LoopLayer
+from .ratelimit import Rate
 from .redis_link import RedisLink, settle
 from .redis_publisher import script
 
@@ -25,12 +26,24 @@ SAY_EVERY = 2.0  # seconds
 KEEP = 3600  # seconds until an abandoned hash goes; renewed at every change
 AT_ONCE = 1000  # counts in one command that writes them again: 1 ms of Redis' time
 
-# KEYS: a hash each. ARGV: prefix of worker keys, worker, keep, change, then a limit for each (0: none).
-# Returns each total after the change; or -n alone when the n-th limit forbids it: then nothing is counted.
+# KEYS: a hash each, and an arrival's state where there is one. ARGV: prefix of worker keys, worker, keep,
+# change, microseconds that an arrival takes to come back (0: there is none) and that a burst takes, then a
+# limit for each hash (0: none). Returns each total after the change; or -n when the n-th key's limit forbids
+# it, of an arrival with the microseconds to wait: then nothing is counted. An arrival is taken as
+# `Rate.spend` does it, also where a limit forbids the rest: it is an attempt.
 _CHANGE = script("""
 local me, alive, totals, mine = ARGV[2], {}, {}, {}
-local change = tonumber(ARGV[4])
-for k = 1, #KEYS do
+local change, cost, hashes = tonumber(ARGV[4]), tonumber(ARGV[5]), #KEYS
+if cost > 0 then
+  local time, state = redis.call('TIME'), tonumber(redis.call('GET', KEYS[hashes]) or 0)
+  local now = time[1] * 1000000 + time[2]
+  local after = math.max(state, now) + cost
+  local late = after - now - ARGV[6]
+  if late > 0 then return {-hashes, math.ceil(late)} end
+  redis.call('SET', KEYS[hashes], string.format('%.2f', after), 'PX', math.ceil((after - now) / 1000) + 1)
+  hashes = hashes - 1
+end
+for k = 1, hashes do
   local total, counts = 0, redis.call('HGETALL', KEYS[k])
   mine[k] = 0
   for i = 1, #counts, 2 do
@@ -42,12 +55,12 @@ for k = 1, #KEYS do
     end
     total = total + count
   end
-  local limit = tonumber(ARGV[4 + k])
+  local limit = tonumber(ARGV[6 + k])
   if change >= 0 and limit > 0 and total >= limit then return {-k} end
   totals[k] = total
 end
 if change == 0 then return totals end
-for k = 1, #KEYS do
+for k = 1, hashes do
   if mine[k] + change <= 0 then
     redis.call('HDEL', KEYS[k], me)
     totals[k] = totals[k] - mine[k]
@@ -82,6 +95,16 @@ class Place:
     refusal: Callable[[], Refused]
 
 
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A handshake, at a rate that holds over all workers. ``name`` is never a client's text;
+    ``refusal(seconds to wait)`` is raised where they come too fast."""
+
+    name: str
+    rate: Rate
+    refusal: Callable[[float], Refused]
+
+
 class Census:
     """The counts of one worker. ``counted`` has its own share of each."""
 
@@ -98,10 +121,11 @@ class Census:
         hub.sweepers.append(self._say_alive)
         self._say_alive(hub.loop.time())
 
-    async def enter(self, places: Sequence[Place]) -> list[int]:
+    async def enter(self, places: Sequence[Place], arrival: Arrival | None = None) -> list[int]:
         """Count a new member in all places or in none; returns the totals with it.
 
-        Raises the refusal of the first place that is full, LayerUnavailable when Redis can't say.
+        Raises the refusal of the first place that is full, or of an arrival too fast; LayerUnavailable when
+        Redis can't say. Without Redis an arrival is not looked at.
         """
         if not isinstance(self.hub.layer, LoopLayer):
             self._check_here(places)
@@ -111,37 +135,42 @@ class Census:
         # Counted before the answer: should it fail on the way, leaving twice is harmless, never is not.
         for name in names:
             self._count_one(name)
-        self._change(names, 1, [place.limit for place in places], lambda result: settle(answer, result))
+        limits = [place.limit for place in places]
+        self._change(names, 1, limits, lambda result: settle(answer, result), arrival)
         try:
             totals = await answer
         except (OSError, TimeoutError) as error:
+            if not places:
+                return []  # a rate alone holds nobody up
             self._forget_one_each(names)  # it is doubtful by now: what Redis did or did not is written over
             raise LayerUnavailable() from error
         except asyncio.CancelledError:
             self.leave(names)
             raise
-        if totals[0] < 0:
+        if refusal := _refusal(places, arrival, totals):
             self._forget_one_each(names)
-            raise places[-totals[0] - 1].refusal()
+            raise refusal
         return totals
 
-    async def check(self, places: Sequence[Place]) -> None:
-        """Raise what ``enter`` would raise now, without counting anybody."""
+    async def check(self, places: Sequence[Place], arrival: Arrival | None = None) -> None:
+        """Raise what ``enter`` would raise now, without counting anybody but the arrival."""
         places = [place for place in places if place.limit]
-        if not places:
+        if not places and arrival is None:
             return
         if not isinstance(self.hub.layer, LoopLayer):
             self._check_here(places)
             return
         answer: asyncio.Future[list[int]] = self.hub.loop.create_future()
         names, limits = [place.name for place in places], [place.limit for place in places]
-        self._change(names, 0, limits, lambda result: settle(answer, result))
+        self._change(names, 0, limits, lambda result: settle(answer, result), arrival)
         try:
             totals = await answer
         except (OSError, TimeoutError) as error:
+            if not places:
+                return
             raise LayerUnavailable() from error
-        if totals[0] < 0:
-            raise places[-totals[0] - 1].refusal()
+        if refusal := _refusal(places, arrival, totals):
+            raise refusal
 
     def leave(self, names: Sequence[str], done: Callable[[list[int]], None] | None = None) -> None:
         """A member has gone from all of these; ``done(totals left)`` is called where they are known."""
@@ -184,9 +213,20 @@ class Census:
                 self.counted.pop(name, None)
 
     def _change(
-        self, names: Sequence[str], change: int, limits: list[int], done: Callable[[Any], None]
+        self,
+        names: Sequence[str],
+        change: int,
+        limits: list[int],
+        done: Callable[[Any], None],
+        arrival: Arrival | None = None,
     ) -> None:
         layer: LoopLayer = self.hub.layer
+        keys = [f"{layer.prefix}:census:{name}" for name in names]
+        cost = depth = 0.0
+        if arrival is not None:
+            keys.append(f"{layer.prefix}:rate:{arrival.name}")
+            cost = 1_000_000 / arrival.rate.per_second
+            depth = (arrival.rate.burst + 0.01) * cost
 
         def changed(result: Any) -> None:
             if isinstance(result, Exception):
@@ -197,12 +237,14 @@ class Census:
         self._link(layer).command(
             "EVALSHA",
             _CHANGE,
-            len(names),
-            *[f"{layer.prefix}:census:{name}" for name in names],
+            len(keys),
+            *keys,
             f"{layer.prefix}:worker:",
             self.hub.worker,
             KEEP,
             change,
+            cost,
+            depth,
             *limits,
             done=changed,
         )
@@ -252,6 +294,16 @@ class Census:
 
     def _alive(self, layer: LoopLayer) -> tuple[Any, ...]:
         return ("SET", f"{layer.prefix}:worker:{self.hub.worker}", "1", "EX", ALIVE_FOR)
+
+
+def _refusal(places: Sequence[Place], arrival: Arrival | None, totals: Sequence[int]) -> Refused | None:
+    """What the script's answer forbids."""
+    if not totals or totals[0] >= 0:
+        return None
+    which = -totals[0] - 1
+    if arrival is not None and which == len(places):
+        return arrival.refusal(totals[1] / 1_000_000)
+    return places[which].refusal()
 
 
 _censuses: dict[Hub, Census] = {}

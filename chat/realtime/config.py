@@ -44,7 +44,7 @@ class Config:
     max_connections_per_worker: int = 0
     max_connections_per_address: int = 0  # on all workers
     max_connections_per_user: int = 0  # on all workers
-    connect_rate: int = 0  # handshakes a second of one address, on each worker
+    connect_rate: int = 0  # handshakes a second of one address, on all workers
     max_rooms: int = 0  # of one connection, its endpoint's own among them
     message_rate: int = 0  # messages a second of one connection
     message_burst: int = 100  # messages at once

@@ -14,7 +14,7 @@ from django.http import Http404
 from . import hooks, journal, limits, subprotocols
 from .auth import NOBODY, Identity, describe_user
 from .authenticators import Authenticator, JWTAuthenticator, SessionAuthenticator, identify
-from .census import Place, census_of
+from .census import Arrival, Place, census_of
 from .codes import CloseCode
 from .connection import Connection, State
 from .counters import add
@@ -160,11 +160,12 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
         if hooks.has(Hook.BEFORE_CONNECT):
             await hooks.run(Hook.BEFORE_CONNECT, self._context(), *type(self).__mro__)
         limits.check_worker(self.hub)
+        arrival = limits.arrival(self.handshake.address)
         if self.scope["type"] == "http":
-            await census_of(self.hub).check(self.places())
+            await census_of(self.hub).check(self.places(), arrival)
             return
         self._register()
-        self.counted(await self.count_in(self.places()))
+        self.counted(await self.count_in(self.places(), arrival))
         for group in self.initial_groups():
             await self.hub.join(group, self.connection)
         try:
@@ -233,12 +234,12 @@ class LifecycleConsumer(AsyncJsonWebsocketConsumer):
         """It has gone (``opened``: it had been let in): how many are left in each of the places that it was
         in. Called where Redis has said so."""
 
-    async def count_in(self, places: Sequence[Place]) -> dict[str, int]:
+    async def count_in(self, places: Sequence[Place], arrival: Arrival | None = None) -> dict[str, int]:
         """Take a place in all of these counts or in none; returns the totals by name.
 
         Raises the refusal of the one that is full, LayerUnavailable.
         """
-        totals = await census_of(self.hub).enter(places) if places else []
+        totals = await census_of(self.hub).enter(places, arrival) if places or arrival else []
         names = [place.name for place in places]
         if self.connection.state is State.CLOSED:  # meanwhile: what it had was given back
             census_of(self.hub).leave(names)

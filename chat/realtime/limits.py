@@ -13,7 +13,7 @@ from functools import lru_cache
 from hashlib import blake2b
 
 from . import config
-from .census import Place, census_of
+from .census import Arrival, Place, census_of
 from .connection import Connection
 from .errors import Refused, ServerFull, TooManyConnections
 from .groups import user_group
@@ -54,13 +54,30 @@ def check_worker(hub: Hub) -> None:
 
 
 def check_connect_rate(hub: Hub, address: str | None) -> None:
-    """Count one handshake of an address; raises TooManyConnections where they come too fast."""
+    """Count one handshake of an address on this worker; raises TooManyConnections where they come too fast.
+
+    It comes before all else: most of a flood is refused without a question to Redis. Exact over all workers
+    is ``arrival``, which those that get further are asked about.
+    """
+    counted = arrival(address)
+    if counted is None:
+        return
+    wait = _tables[hub].spend(counted.name, counted.rate, hub.loop.time())
+    if wait:
+        raise _too_fast(wait)
+
+
+def arrival(address: str | None) -> Arrival | None:
+    """A handshake of the address as all workers count it; None without a limit."""
     rate = config.current().connect_rate
     if not rate or not address:
-        return
-    wait = _tables[hub].spend(address_count(address), Rate(rate, rate * CONNECT_BURST), hub.loop.time())
-    if wait:
-        raise TooManyConnections("Connections from your address come too fast.", retry_after=math.ceil(wait))
+        return None
+    return Arrival(address_count(address), _connect_rate(rate), _too_fast)
+
+
+@lru_cache(maxsize=4)
+def _connect_rate(rate: int) -> Rate:
+    return Rate(rate, rate * CONNECT_BURST)
 
 
 @lru_cache(maxsize=4096)
@@ -129,6 +146,10 @@ _counting = _counts(config.current())
 _tables: dict[Hub, Table] = {}  # how fast each address came of late
 config.on_change(_changed)
 on_hub.append(_attach)
+
+
+def _too_fast(wait: float) -> Refused:
+    return TooManyConnections("Connections from your address come too fast.", retry_after=math.ceil(wait))
 
 
 def _too_many() -> Refused:
