@@ -165,13 +165,16 @@ async def test_members_of_a_room(limits_redis, start_server, connect):
     server = start_server(database(limits_redis, 8), workers=2)
     server.change_settings(max_room_members=5, send_buffer=99)
 
+    told: set[str] = set()
+
     async def in_force() -> bool:
         client = await Client.connect(server.ws())
         await client.close()
-        return client.welcome["data"]["limits"]["send_buffer"] == 99
+        if client.welcome["data"]["limits"]["send_buffer"] == 99:
+            told.add(client.worker)
+        return len(told) == 2
 
-    for _ in range(8):
-        await eventually(in_force, "the setting")
+    await eventually(in_force, "the setting on both workers", 10)
     await assert_limit(server, lambda: connect(server.ws("tea")), 5, 429, "room_full", path=PATH + "/tea")
     await connect(server.ws("coffee"))
 
