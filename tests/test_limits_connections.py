@@ -14,7 +14,7 @@ from chat.realtime.testing.workers import ask, pids
 from tests.kit import ChatServer, Client, RawSocket, RedisServer, eventually
 
 PATH = "/api/chat-api/ws"
-GONE = 12.0  # seconds until a killed worker's connections are counted no more
+GONE = 20.0  # seconds until a killed worker's connections are counted no more
 Open = Callable[[], Awaitable[Client]]
 
 
