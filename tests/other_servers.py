@@ -67,7 +67,7 @@ class OtherServer(ChatServer):
 
     def __init__(self, program: str, redis_url: str, changed: dict[str, str] | None = None, **options: Any):
         super().__init__(redis_url, **options)
-        self.program = program
+        self.server_name = program
         self.command = [str(Path(sys.executable).with_name(program)), *read_command(program)]
         for option, value in (changed or {}).items():
             if option in self.command:

@@ -103,7 +103,8 @@ class TestSettings:
 
     def test_an_empty_limit_is_the_environment_s(self, admin, settings):
         """A limit may be left empty; its field then shows what the environment says."""
-        settings.REALTIME["LIMITS"]["message_rate"] = 17
+        limits = {**settings.REALTIME["LIMITS"], "message_rate": 17}
+        settings.REALTIME = {**settings.REALTIME, "LIMITS": limits}
         assert admin.post(SETTINGS, form(message_burst=30)).status_code == 302
         row = ChatSettings.objects.get()
         assert (row.message_rate, row.message_burst) == (None, 30)

@@ -7,7 +7,7 @@ import pytest
 
 from chat.realtime.testing.quiet import QuietSocket
 from chat.realtime.where import FIELDS, OPERATORS
-from tests.kit import ChatServer, on_each_worker
+from tests.kit import ChatServer, eventually, on_each_worker
 from tests.pages import blocks, code, read, table
 
 DATA = {"text": "ü"}
@@ -189,6 +189,12 @@ async def test_a_report_counts_what_a_slow_client_misses(start_server, own_redis
     """A client that does not read: its buffer fills, and what it misses is told as the policy has it."""
     server = start_server(own_redis.url)
     server.change_settings(send_buffer=4, slow_consumer_policy=policy)
+
+    async def in_force() -> bool:
+        guest = await connect(server.ws())
+        return guest.welcome["data"]["limits"]["send_buffer"] == 4
+
+    await eventually(in_force, "the small buffer")
     fast = await connect(server.ws(room))
     deaf = await QuietSocket.upgraded(server.port, f"/api/chat-api/ws/{room}")
     big = {"text": "x" * 60_000}

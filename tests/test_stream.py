@@ -117,7 +117,7 @@ async def settled(witness, room):
     before, same = -1, 0
     while same < 3:
         await witness.send({"group_send": f"test.{room}", "event": {"type": "produced.wanted"}})
-        now = int((await witness.next())["event"])
+        now = int((await witness.next(20))["event"])
         same = same + 1 if now == before > 0 else 0
         before = now
         await asyncio.sleep(0.05)
