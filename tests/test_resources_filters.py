@@ -101,7 +101,7 @@ def _databases(tmp_path_factory, django_db_blocker):
 
 
 @pytest.mark.usefixtures("_databases")
-@settings(max_examples=150, derandomize=True)
+@settings(max_examples=40, derandomize=True)
 @given(rows=st.lists(ROWS, min_size=1, max_size=6), asked=st.lists(filters(), min_size=1, max_size=8))
 def test_the_three_agree(rows, asked):
     """On random rows and filters both databases and the compiled filter choose the same rows."""
