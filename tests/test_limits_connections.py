@@ -13,7 +13,7 @@ from chat.realtime.testing.workers import ask, pids
 from tests.kit import ChatServer, Client, RawSocket, RedisServer, eventually
 
 PATH = "/api/chat-api/ws"
-GONE = 20.0  # seconds until a killed worker's connections are counted no more
+GONE = 12.0  # seconds until a killed worker's connections are counted no more
 Open = Callable[[], Awaitable[Client]]
 
 

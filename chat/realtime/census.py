@@ -114,6 +114,7 @@ class Census:
         self._doubtful: set[str] = set()  # counts of which a change may not have reached Redis
         self._renewed = hub.loop.time()
         self._rewrite = 0  # how often the counts are still to be written
+        self._writes = 0  # how often they were
         self._said = hub.loop.time() - SAY_EVERY
         self._ups = -1
         if isinstance(hub.layer, LoopLayer):
@@ -135,6 +136,7 @@ class Census:
         # Counted before the answer: should it fail on the way, leaving twice is harmless, never is not.
         for name in names:
             self._count_one(name)
+        writes = self._writes
         limits = [place.limit for place in places]
         self._change(names, 1, limits, lambda result: settle(answer, result), arrival)
         try:
@@ -148,7 +150,10 @@ class Census:
             self.leave(names)
             raise
         if refusal := _refusal(places, arrival, totals):
-            self._forget_one_each(names)
+            if writes == self._writes:
+                self._forget_one_each(names)
+            else:
+                self.leave(names)  # counts that had this one in them were written meanwhile
             raise refusal
         return totals
 
@@ -280,6 +285,7 @@ class Census:
         layer: LoopLayer = self.hub.layer
         if link is not self._link(layer):
             return []
+        self._writes += 1
         commands: list[tuple[Any, ...]] = [self._alive(layer)]
         names = list({*self.counted, *self._doubtful})
         for start in range(0, len(names), AT_ONCE):
