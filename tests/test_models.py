@@ -114,8 +114,8 @@ class TestSettings:
         """What the environment can say, the admin can say too, and a saved value (0 too) goes before it."""
         assert set(settings.REALTIME["LIMITS"]) == set(LIMITS)
         assert set(settings.REALTIME["TRANSPORT"]) == set(TRANSPORT)
-        for number, name in enumerate(LIMITS, 7):
-            settings.REALTIME["LIMITS"][name] = number
+        numbers = {name: number for number, name in enumerate(LIMITS, 7)}
+        settings.REALTIME = {**settings.REALTIME, "LIMITS": numbers}
         given = settings.REALTIME["LIMITS"] | settings.REALTIME["TRANSPORT"]
         assert live.limits_of(ChatSettings()) == given
         assert live.limits_of(ChatSettings(compression=False))["compression"] is False
