@@ -19,7 +19,7 @@ from .connection import State
 from .counters import OTHER, add
 from .dispatching import DispatchingConsumer
 from .envelope import Incoming, MessageType
-from .errors import EnvelopeError
+from .errors import EnvelopeError, RealtimeError
 from .frames import Frame
 from .groups import room_group
 from .handlers import Handler, binary_handler_of, handlers_of
@@ -62,6 +62,10 @@ class RealtimeConsumer(DispatchingConsumer):
 
     # --- 4: messages ------------------------------------------------------------------------------
 
+    # Checks a text frame, raises RealtimeError; a consumer with another wire unit has its own. The function
+    # itself: a method around it would cost each message 0.1 µs.
+    decode = staticmethod(envelope.decode)
+
     async def receive(self, text_data: Any = None, bytes_data: Any = None, **kwargs: Any) -> None:
         """A frame came: an envelope, or a binary one where the consumer takes them, or, the Channels way
         (``receive_json`` overridden), any JSON."""
@@ -69,8 +73,8 @@ class RealtimeConsumer(DispatchingConsumer):
             await self._receive_raw(text_data, bytes_data)
             return
         try:
-            message = envelope.decode(text_data)
-        except EnvelopeError:
+            message = self.decode(text_data)
+        except RealtimeError:
             add(self.hub.counters.received, "invalid")
             raise
         through = self._through

@@ -78,7 +78,7 @@ def decode(text: str | bytes) -> Incoming:
         raise EnvelopeError(f"The message is nested deeper than {MAX_DEPTH} levels.") from None
     except (msgspec.DecodeError, UnicodeError):
         raise EnvelopeError("The message is not valid JSON.", code="invalid_json") from None
-    _check_size_of_parts(text)
+    check_depth(text)
     _check_parts(message)
     return message
 
@@ -95,9 +95,9 @@ def check(content: Any) -> Incoming:
 
 def _check_parts(message: Incoming) -> None:
     if message.data is not UNSET and type(message.data) is not str:
-        _check_numbers(message.data)
+        check_numbers(message.data)
     if type(message.id) is int or type(message.id) is dict or type(message.id) is list:
-        _check_numbers(message.id)
+        check_numbers(message.id)
 
 
 def encode(
@@ -196,7 +196,7 @@ def _code_of(error: msgspec.ValidationError) -> str:
     return "invalid_json" if "out of range" in str(error) else "invalid_message"
 
 
-def _check_size_of_parts(text: str | bytes) -> None:
+def check_depth(text: str | bytes) -> None:
     """Refuse deep nesting. Brackets are counted first (0.1 µs); only many of them are looked at."""
     if isinstance(text, bytes):
         few = text.count(b"{") + text.count(b"[") <= MAX_DEPTH
@@ -224,7 +224,7 @@ def _check_size_of_parts(text: str | bytes) -> None:
             depth -= 1
 
 
-def _check_numbers(value: Any) -> None:
+def check_numbers(value: Any) -> None:
     """Refuse whole numbers beyond 64 bits: other languages' clients could not read them back."""
     kind = type(value)
     if kind is int:
@@ -233,8 +233,8 @@ def _check_numbers(value: Any) -> None:
     elif kind is dict:
         for item in value.values():
             if type(item) is not str:
-                _check_numbers(item)
+                check_numbers(item)
     elif kind is list:
         for item in value:
             if type(item) is not str:
-                _check_numbers(item)
+                check_numbers(item)

@@ -19,5 +19,11 @@ def room_group(room: str) -> str:
 
 
 @lru_cache(maxsize=4096)
+def topic_group(topic: str) -> str:
+    """What workers tell each other about one subject, which no client is a member of."""
+    return "realtime.topic." + blake2b(topic.encode(), digest_size=20).hexdigest()
+
+
+@lru_cache(maxsize=4096)
 def user_group(user_id: str) -> str:
     return "realtime.user." + blake2b(user_id.encode(), digest_size=20).hexdigest()

@@ -148,6 +148,23 @@ async def run(point: HookPoint, context: HookContext, *scopes: Hashable) -> None
         await registered.call(context)
 
 
+def run_here(
+    point: HookPoint, context: HookContext, *scopes: Hashable, loop: asyncio.AbstractEventLoop
+) -> None:
+    """``run`` for code that is on a database thread and stays there, so that a plain function's queries are
+    part of the transaction that is open on it. An ``async def`` hook runs on ``loop``, and is waited for."""
+    context.point = point
+    for registered in _at(point, scopes):
+        if inspect.iscoroutinefunction(registered.function):
+            waited = asyncio.run_coroutine_threadsafe(registered.function(context), loop)
+            try:
+                waited.result(config.current().handler_timeout)
+            finally:
+                waited.cancel()
+        else:
+            registered.function(context)
+
+
 async def around_publish(
     context: PublishContext, publish: Callable[[PublishContext], Awaitable[Result]]
 ) -> Result:

@@ -269,6 +269,7 @@ class MemoryLayer(_HubChannels, InMemoryChannelLayer):
 
     kind = "memory"
     up = True
+    reconnects = 0  # there is nothing to connect to
 
     def __init__(self, **kwargs: Any) -> None:
         kwargs.pop("hosts", None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,10 @@ from .hub import CONTROL, Hub
 from .layers import WORKER, LoopLayer, MemoryLayer, reached
 from .redis_link import settle
 
+Everywhere = Callable[[dict[str, Any]], dict[str, Any]]
+
 _mailboxes: dict[str, _Answers] = {}
+_everywhere: dict[str, Everywhere] = {}
 
 
 async def publish(layer: LoopLayer | MemoryLayer, group: str, message: dict[str, Any]) -> int:
@@ -26,6 +30,22 @@ async def publish(layer: LoopLayer | MemoryLayer, group: str, message: dict[str,
     answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     layer.publish(group, message, lambda result: settle(answer, result))
     return await reached(answer)
+
+
+def everywhere(name: str) -> Callable[[Everywhere], Everywhere]:
+    """Register what a process without a server answers, ``args → plain dict``, where it listens."""
+
+    def register(function: Everywhere) -> Everywhere:
+        _everywhere[name] = function
+        return function
+
+    return register
+
+
+async def listen(layer: LoopLayer | MemoryLayer, group: str) -> None:
+    """Have this process, which runs no server, hear a group's questions. Raises LayerUnavailable."""
+    await _address(layer)  # its mailbox takes what comes
+    await layer.subscribe(group)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +85,7 @@ async def publish_and_gather(
         del _mailboxes[ref]
 
 
-def reply(hub: Hub, message: dict[str, Any], answer: dict[str, Any]) -> None:
+def reply(hub: Hub | _Mailbox, message: dict[str, Any], answer: dict[str, Any]) -> None:
     """Answer a message that asks for it (``reply_to``, ``ref``)."""
     hub.layer.publish(message["reply_to"], {"type": CONTROL, "ref": message["ref"], "reply": answer})
 
@@ -89,16 +109,23 @@ class _Answers:
 
 
 class _Mailbox:
-    """Stands in for a hub where no server runs. It only takes answers."""
+    """Stands in for a hub where no server runs. It takes answers, and questions to every process."""
 
     def __init__(self, layer: LoopLayer) -> None:
+        self.layer = layer
         self.address = "realtime.asker." + secrets.token_hex(8)
         self.subscribed = layer.subscribe(self.address)
         self.connections: dict[str, Any] = {}
 
     def deliver(self, batch: list[tuple[str, dict[str, Any]]]) -> None:
         for _, message in batch:
-            if message["type"] == CONTROL and "ref" in message:
+            if message["type"] != CONTROL:
+                continue
+            if message.get("ask") in _everywhere:
+                answer = _everywhere[message["ask"]](message["args"])
+                if message["reply_to"]:
+                    reply(self, message, answer)
+            elif "reply" in message:
                 collect(message)
 
 

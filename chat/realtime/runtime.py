@@ -49,15 +49,11 @@ def run_sync(coroutine: Coroutine[Any, Any, T], timeout: float) -> T:
 
     Raises TimeoutError after ``timeout`` seconds, RuntimeError on a thread that runs an event loop.
     """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        pass
-    else:
+    if on_loop():
         coroutine.close()
         raise RuntimeError("Called in async code: await the a-prefixed function instead.")
     hub = local_hub()
-    loop = hub.loop if hub is not None else _background_loop()
+    loop = hub.loop if hub is not None else sync_loop()
     future = asyncio.run_coroutine_threadsafe(coroutine, loop)
     try:
         return future.result(timeout)
@@ -66,7 +62,17 @@ def run_sync(coroutine: Coroutine[Any, Any, T], timeout: float) -> T:
         raise
 
 
-def _background_loop() -> asyncio.AbstractEventLoop:
+def on_loop() -> bool:
+    """Whether this thread runs an event loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def sync_loop() -> asyncio.AbstractEventLoop:
+    """The loop on which this process does for synchronous code what needs one, where no server runs."""
     global _background
     with _lock:
         if _background is None or _background[0] != os.getpid():  # after a fork, threads are gone

@@ -34,12 +34,16 @@ class SignInConsumer(RealtimeConsumer):
         ref = ref_of(message)
         if ref is not None and (type(ref) is not str or len(ref) > envelope.MAX_ID_LENGTH):
             raise EnvelopeError(f"A message's id is a text of at most {envelope.MAX_ID_LENGTH} characters.")
+        await self.reply("ack", {"ref": ref, **await self.renew(token)})
+
+    async def renew(self, token: str) -> dict[str, Any]:
+        """Go on with this token: ``{"user", "expires_in"}``. Raises InvalidToken and other RealtimeErrors."""
         began = self.hub.loop.time()
         identity = await self._identify(token)
         await self.sign_in(identity)
         verifier_of(self.hub).admitted(self.connection, began)
         expires_in = int((identity.expires_at or 0) - time.time())
-        await self.reply("ack", {"ref": ref, "user": self.connection.user, "expires_in": expires_in})
+        return {"user": self.connection.user, "expires_in": expires_in}
 
     async def sign_in(self, identity: Identity) -> None:
         """Go on as this user. Raises InvalidToken where the socket is another user's already."""
