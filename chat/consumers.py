@@ -1,4 +1,4 @@
-"""The chat's two endpoints: everybody, and one room. docs/protocol.md is their contract."""
+"""The chat's endpoints: everybody, one room, and the resources. docs/protocol.md is their contract."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from chat.realtime import (
 from chat.realtime.consumer import ref_of
 from chat.realtime.frames import Frame
 from chat.realtime.runtime import get_hub
+from chat.resources.consumer import ResourceConsumer
 
 MAX_NAME = 64  # characters of a visitor's display name
 
@@ -152,6 +153,17 @@ class RoomChatConsumer(ChatConsumer):
     async def authorize(self) -> None:
         self.room = self.url["room"]
         await super().authorize()
+
+
+class ChatResourceConsumer(ResourceConsumer):
+    """``/api/resources/ws``, by the chat's settings."""
+
+    async def admit(self) -> None:
+        await live.ready(get_hub())
+        await super().admit()
+
+    def requires_user(self) -> bool:
+        return live.auth_required()
 
 
 def display_name(text: str | None) -> str | None:

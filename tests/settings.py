@@ -1,7 +1,8 @@
-"""The project's settings and an app as a developer would write one on the realtime layer (`tests.app`)."""
+"""The project's settings and apps as a developer would write them: on the realtime layer (`tests.app`),
+and with models over WebSocket (`tests.blog`)."""
 
 from chatproject.settings import *  # noqa: F403
 from chatproject.settings import INSTALLED_APPS
 
-INSTALLED_APPS = [*INSTALLED_APPS, "tests.app"]
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.app", "tests.blog"]
 ROOT_URLCONF = "tests.app.urls"

@@ -41,3 +41,71 @@ class Unauthorized(ResourceError):
 
     code = "unauthorized"
     message = "You may not do this."
+
+
+class InvalidMessageType(ResourceError):
+    """There is no such message for a client to send."""
+
+    code = "invalid_message_type"
+    message = 'The type must be "request", "subscription", "ping" or "auth".'
+
+
+class ModelNotFound(ResourceError):
+    """The entity is not registered."""
+
+    code = "model_not_found"
+    message = "There is no such entity."
+
+
+class InvalidModel(ResourceError):
+    """The entity does not say which model is meant."""
+
+    code = "invalid_model"
+    message = "The entity is not clear."
+
+
+class InvalidOperation(ResourceError):
+    """Not one of the operations, or none of this resource's."""
+
+    code = "invalid_operation"
+    message = "There is no such operation."
+
+
+class InvalidSubscriptionOperation(ResourceError):
+    code = "invalid_subscription_operation"
+    message = 'A subscription message\'s operation is "subscribe" or "unsubscribe".'
+
+
+class MissingSubscription(ResourceError):
+    code = "missing_subscription_id"
+    message = "Name the subscription that is to end: subscription_id."
+
+
+class SubscriptionNotFound(ResourceError):
+    code = "subscription_not_found"
+    message = "This connection has no such subscription."
+
+
+class TooManySubscriptions(ResourceError):
+    """This connection has as many as it may, or one follows more rows than it may."""
+
+    code = "too_many_subscriptions"
+    message = "This connection has as many subscriptions as it may have. End one first."
+
+
+class HookError(ResourceError):
+    """A hook refused, or failed. ``raise HookError("email is required")`` says why to the client."""
+
+    code = "hook_error"
+    message = "A hook refused this."
+
+
+class OperationError(ResourceError):
+    """The operation failed for a reason of the server's or the data's: ``read_error``, ``create_error``, …"""
+
+    code = "read_error"
+    message = "The operation failed."
+
+    @classmethod
+    def of(cls, operation: str, message: str) -> OperationError:
+        return cls(message, code=f"{operation}_error")

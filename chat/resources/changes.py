@@ -1,0 +1,260 @@
+"""Changes of rows, wherever the ORM makes them: noticed by signals, told to the workers after the commit.
+
+The row is read before and after the change, inside its transaction, where somebody follows the model; else
+nothing is read. Savepoints and rollbacks are Django's: what is rolled back is never told. ``bulk.py`` adds
+the writes that send no signal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from contextvars import ContextVar
+from functools import partial
+from typing import Any
+
+from django.apps import apps
+from django.db import connections, models, transaction
+from django.db.models.signals import m2m_changed, post_delete, post_save, pre_delete, pre_save
+
+from chat.realtime import log
+from chat.realtime.errors import LayerUnavailable
+from chat.realtime.hub import CONTROL
+from chat.realtime.layers import MemoryLayer, get_layer
+from chat.realtime.questions import publish
+from chat.realtime.runtime import local_hub, on_loop, run_sync, sync_loop
+
+from . import interest
+from .resource import ModelResource
+from .tracking import Row, Tracked, concrete_of, forget, tracked
+
+logger = logging.getLogger("chat.resources")
+
+PUBLISH_TIMEOUT = 5.0  # seconds that a process without a server waits for Redis
+
+UNKNOWN = b""  # a row of which nobody knows what it was
+
+# Which request of which connection a change comes from: ``"<connection id>.<number>"``.
+origin: ContextVar[str | None] = ContextVar("origin", default=None)
+
+Model = type[models.Model]
+
+_models: dict[Model, tuple[Model, ...]] = {}  # by the sender of a signal: whose rows it changes
+_emptied: dict[Model, tuple[models.ForeignKey[Any, Any], ...]] = {}  # keys that the deletion of a row empties
+_joined: dict[Model, tuple[Any, ...]] = {}  # by the table in between: many-to-many fields
+
+
+def record(target: Tracked, using: str, key: Any, before: Row | bytes | None, after: Row | None) -> None:
+    """Tell the workers, after the commit, that a row has changed. None: it was, or is, not there."""
+    packed = before if isinstance(before, bytes) else target.pack(before)
+    telling = partial(_tell, target, target.pack(key), packed, target.pack(after), origin.get())
+    transaction.on_commit(telling, using=using, robust=True)
+
+
+def record_many(target: Tracked, using: str, keys: Iterable[Any], before: dict[Any, Row]) -> None:
+    """The same for rows that were as in ``before``, and are read now."""
+    after = target.rows(using, keys)
+    for key in dict.fromkeys(keys):
+        was, now = before.get(key), after.get(key)
+        if was is not None or now is not None:
+            record(target, using, key, was, now)
+
+
+def record_late(target: Tracked, using: str, keys: Iterable[Any]) -> None:
+    """Rows that changed, of which nobody knows what they were; they are read after the commit."""
+    transaction.on_commit(partial(_tell_unknown, target, using, list(keys)), using=using, robust=True)
+
+
+def _tell_unknown(target: Tracked, using: str, keys: list[Any]) -> None:
+    after = target.rows(using, keys)
+    for key in keys:
+        _tell(target, target.pack(key), UNKNOWN, target.pack(after.get(key)), origin.get())
+
+
+def _tell(target: Tracked, key: bytes, before: bytes, after: bytes, source: str | None) -> None:
+    """Publish one change. A server's process does not wait for Redis, another one does: it may end next."""
+    message = {
+        "type": CONTROL,
+        "ask": "row_changed",
+        "args": {"model": target.label, "key": key, "before": before, "after": after, "origin": source},
+        "reply_to": "",
+        "ref": "",
+    }
+    hub = local_hub()
+    if hub is not None:
+        hub.loop.call_soon_threadsafe(_publish_here, target, message)
+        return
+    if isinstance(get_layer(), MemoryLayer):
+        return
+    if on_loop():  # asynchronous code outside a server can't wait here
+        asyncio.run_coroutine_threadsafe(_publish(target, message), sync_loop())
+        return
+    try:
+        run_sync(_publish(target, message), PUBLISH_TIMEOUT)
+    except TimeoutError:
+        _untold(target)
+
+
+def _publish_here(target: Tracked, message: dict[str, Any]) -> None:
+    version = interest.version(target.label)
+
+    def done(result: Any) -> None:
+        if isinstance(result, BaseException):
+            _untold(target)
+        elif result == 0:
+            interest.unwatched(target.label, version)
+
+    get_layer().for_loop().publish(target.group, message, done)
+
+
+async def _publish(target: Tracked, message: dict[str, Any]) -> None:
+    version = interest.version(target.label)
+    try:
+        if await publish(get_layer().for_loop(), target.group, message) == 0:
+            interest.unwatched(target.label, version)
+    except LayerUnavailable:
+        _untold(target)
+
+
+def _untold(target: Tracked) -> None:
+    """The workers notice by themselves that they were cut off, and close who follows what."""
+    log.event(logger, logging.ERROR, "change_not_told", model=target.label)
+
+
+# --- signals --------------------------------------------------------------------------------------
+
+
+def follow(resource: ModelResource) -> None:
+    """Notice changes of a resource's model, of its proxies and its children, from now on."""
+    forget()
+    concrete = concrete_of(resource.model)
+    for sender in apps.get_models(include_auto_created=True):
+        if issubclass(sender, concrete):
+            _add(_models, sender, concrete)
+            for signal, handler in _SIGNALS:
+                signal.connect(handler, sender=sender, weak=False, dispatch_uid=handler.__name__)
+    for field in concrete._meta.local_many_to_many:
+        through: Any = field.remote_field.through
+        _add(_joined, through, field)
+        m2m_changed.connect(_m2m_changed, sender=through, weak=False, dispatch_uid="resources_m2m_changed")
+    for key in concrete._meta.concrete_fields:
+        if isinstance(key, models.ForeignKey) and _is_emptied(key):
+            for target in apps.get_models(include_auto_created=True):
+                if issubclass(target, key.related_model):
+                    _add(_emptied, target, key)
+                    pre_delete.connect(_pre_empty, sender=target, weak=False, dispatch_uid="_pre_empty")
+                    post_delete.connect(_post_empty, sender=target, weak=False, dispatch_uid="_post_empty")
+
+
+def _add(table: dict[Model, tuple[Any, ...]], key: Model, value: Any) -> None:
+    known = table.get(key, ())
+    if value not in known:
+        table[key] = (*known, value)
+
+
+def _is_emptied(field: models.ForeignKey[Any, Any]) -> bool:
+    """Whether the deletion of the row that it points to changes it without a signal, as SET_NULL does."""
+    kept = (models.CASCADE, models.PROTECT, models.RESTRICT, models.DO_NOTHING)
+    return field.remote_field.on_delete not in kept
+
+
+def _watched(sender: Model) -> list[Tracked]:
+    """What somebody follows of that which a signal of ``sender`` changes."""
+    return [tracked(model) for model in _models.get(sender, ()) if interest.watched(model._meta.label_lower)]
+
+
+def _read_before(instance: models.Model, sender: Model, using: str, lock: bool) -> None:
+    """Note on the instance what its row is: ``{label: row or None}``."""
+    if instance.pk is None:
+        return
+    found = {}
+    for target in _watched(sender):
+        # Locked, no other transaction can change it between this look and our own change.
+        rows = target.rows(using, [instance.pk], lock and connections[using].in_atomic_block)
+        found[target.label] = rows.get(instance.pk)
+    if found:
+        instance.__dict__["_resources_before"] = found
+
+
+def _pre_save(sender: Model, instance: models.Model, using: str, **_: Any) -> None:
+    _read_before(instance, sender, using, lock=True)
+
+
+def _post_save(sender: Model, instance: models.Model, using: str, created: bool, **_: Any) -> None:
+    before = instance.__dict__.pop("_resources_before", {})
+    for model in _models.get(sender, ()):
+        label = model._meta.label_lower
+        if interest.watched(label):
+            target = tracked(model)
+            was = None if created else before.get(label, UNKNOWN)
+            record(target, using, instance.pk, was, target.rows(using, [instance.pk]).get(instance.pk))
+        elif connections[using].in_atomic_block:
+            # Somebody may come before it is committed, and would see neither the row nor its change.
+            transaction.on_commit(partial(_look_again, model, using, instance.pk), using=using, robust=True)
+
+
+def _look_again(model: Model, using: str, key: Any) -> None:
+    if interest.watched(model._meta.label_lower):
+        _tell_unknown(tracked(model), using, [key])
+
+
+def _pre_delete(sender: Model, instance: models.Model, using: str, **_: Any) -> None:
+    _read_before(instance, sender, using, lock=False)
+
+
+def _post_delete(sender: Model, instance: models.Model, using: str, **_: Any) -> None:
+    before = instance.__dict__.pop("_resources_before", {})
+    for model in _models.get(sender, ()):
+        label = model._meta.label_lower
+        if label in before:
+            if before[label] is not None:
+                record(tracked(model), using, instance.pk, before[label], None)
+        elif interest.watched(label):
+            record(tracked(model), using, instance.pk, UNKNOWN, None)
+        elif connections[using].in_atomic_block:
+            transaction.on_commit(partial(_look_again, model, using, instance.pk), using=using, robust=True)
+
+
+def _m2m_changed(
+    sender: Model, instance: models.Model, action: str, reverse: bool, pk_set: set[Any] | None, **more: Any
+) -> None:
+    """Rows that were joined with others have changed, although no column of theirs has."""
+    for field in _joined.get(sender, ()):
+        if not interest.watched(concrete_of(field.model)._meta.label_lower):
+            continue
+        target, using = tracked(field.model), more["using"]
+        if not reverse:
+            keys = {instance.pk} if action.startswith("post_") else set()
+        elif action == "pre_clear":  # afterwards nobody knows whose they were
+            joined = sender._base_manager.using(using).filter(**{field.m2m_reverse_field_name(): instance.pk})
+            keys = set(joined.values_list(field.m2m_field_name(), flat=True))
+        else:
+            keys = set(pk_set or ()) if action in ("post_add", "post_remove") else set()
+        for key, row in target.rows(using, keys).items():
+            record(target, using, key, row, row)
+
+
+def _pre_empty(sender: Model, instance: models.Model, using: str, **_: Any) -> None:
+    """Rows that point to one that is about to be deleted, and will point to nothing."""
+    found = []
+    for field in _emptied.get(sender, ()):
+        if interest.watched(field.model._meta.label_lower):
+            target = tracked(field.model)
+            pointing = field.model._base_manager.using(using).filter(**{field.name: instance.pk})
+            found.append((target, target.rows(using, pointing.values_list("pk", flat=True))))
+    if found:
+        instance.__dict__["_resources_emptied"] = found
+
+
+def _post_empty(sender: Model, instance: models.Model, using: str, **_: Any) -> None:
+    for target, rows in instance.__dict__.pop("_resources_emptied", ()):
+        record_many(target, using, list(rows), rows)
+
+
+_SIGNALS = (
+    (pre_save, _pre_save),
+    (post_save, _post_save),
+    (pre_delete, _pre_delete),
+    (post_delete, _post_delete),
+)

@@ -1,0 +1,134 @@
+"""What clients may reach of the blog."""
+
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.permissions import AllowAny, BasePermission, IsAuthenticated, IsAuthenticatedOrReadOnly
+
+from chat.resources import ModelResource, register
+from tests.blog.models import Note, Person, Post, Tag
+
+
+@register("public.users")
+class UserResource(ModelResource):
+    model = Person
+    fields = ["id", "name", "email", "status", "age"]
+    filter_fields = ["id", "name", "email", "status", "age"]
+    sort_fields = ["id", "name", "age"]
+    preload = {"posts": "public.posts"}
+    permission_classes = [AllowAny]
+
+
+@register("public.posts")
+class PostResource(ModelResource):
+    model = Post
+    fields = ["id", "title", "content", "author", "editor", "price", "created_at"]
+    read_only_fields = ["created_at"]
+    filter_fields = ["id", "title", "author", "editor", "price", "created_at"]
+    sort_fields = ["id", "title", "price", "created_at"]
+    preload = {"author": "public.users", "editor": "public.users", "tags": "public.tags"}
+    permission_classes = [IsAuthenticatedOrReadOnly]
+
+
+@register("public.tags")
+class TagResource(ModelResource):
+    """Read only: nothing says that anybody may write."""
+
+    model = Tag
+    fields = ["id", "word"]
+    filter_fields = ["word"]
+    sort_fields = ["word"]
+    preload = {"posts": "public.posts"}
+
+
+@register("public.notes")
+class NoteResource(ModelResource):
+    """Each user's own."""
+
+    model = Note
+    fields = ["id", "text", "owner"]
+    read_only_fields = ["owner"]
+    filter_fields = ["text"]
+    sort_fields = ["text"]
+    permission_classes = [IsAuthenticated]
+
+    def get_queryset(self, user: Any) -> Any:
+        return Note.objects.filter(owner=user.pk)
+
+    def perform_create(self, serializer: Any, user: Any) -> Any:
+        return serializer.save(owner=user)
+
+
+class MayPublish(BasePermission):
+    message = "Only those who may add posts see drafts."
+
+    def has_permission(self, request: Any, view: Any) -> bool:
+        return request.user.has_perm("blog.add_post")
+
+
+@register("staff.drafts")
+class DraftResource(ModelResource):
+    """For those with a permission, which may be withdrawn."""
+
+    model = Post
+    fields = ["id", "title"]
+    filter_fields = ["id"]
+    permission_classes = [MayPublish]
+
+
+class TaggedPost(serializers.ModelSerializer):
+    """No columns alone: a relation's words and a method's."""
+
+    tags = serializers.SlugRelatedField(slug_field="word", many=True, queryset=Tag.objects.all())
+    shout = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Post
+        fields = ["id", "title", "author", "tags", "shout"]
+
+    def get_shout(self, post: Post) -> str:
+        return post.title.upper()
+
+    def validate_title(self, title: str) -> str:
+        if title == "forbidden":
+            raise serializers.ValidationError("Not this one.")
+        return title
+
+
+@register("made.stories")
+class MadePostResource(ModelResource):
+    model = Post
+    serializer_class = TaggedPost
+    filter_fields = ["id", "title"]
+    sort_fields = ["title"]
+    permission_classes = [AllowAny]
+
+
+class OwnPosts(BasePermission):
+    """Posts about others are nobody else's."""
+
+    def has_object_permission(self, request: Any, view: Any, obj: Any) -> bool:
+        if obj.title.startswith("hidden"):
+            return False
+        return request.method == "GET" or not obj.title.startswith("fixed")
+
+
+@register("guarded.entries")
+class GuardedResource(ModelResource):
+    model = Post
+    fields = ["id", "title", "author"]
+    filter_fields = ["id", "title"]
+    sort_fields = ["id"]
+    permission_classes = [OwnPosts]
+
+
+@register("public.people")
+class PeopleResource(ModelResource):
+    model = Person
+    fields = ["id", "name"]
+
+
+@register("archive.people")
+class ArchivedPeopleResource(ModelResource):
+    model = Person
+    fields = ["id", "email"]
