@@ -21,7 +21,7 @@ from django.db import models, router, transaction
 from django.db.models import Q
 
 from . import interest
-from .changes import record_late, record_many
+from .changes import record_late, record_many, record_untold
 from .tracking import concrete_of, tracked
 
 
@@ -35,12 +35,15 @@ def _keys(rows: models.QuerySet[Any]) -> list[Any]:
 
 class LiveQuerySet(models.QuerySet[Any]):
     """A queryset whose bulk writes are told to subscribers. Costs two reads where somebody follows the
-    model, nothing else."""
+    model, and nothing where nobody does."""
 
     def update(self, **values: Any) -> int:
         self._for_write = True
         if not _is_watched(self.model):
-            return self._changing_unseen(lambda: super(LiveQuerySet, self).update(**values))
+            changed = super().update(**values)
+            if changed and transaction.get_connection(self.db).in_atomic_block:
+                _begin_anew(self.model, self.db)
+            return changed
         with following(self):
             return super().update(**values)
 
@@ -77,16 +80,6 @@ class LiveQuerySet(models.QuerySet[Any]):
             if same and names:
                 keys += _keys(self.model._base_manager.using(self.db).filter(same))
         return keys
-
-    def _changing_unseen(self, change: Any) -> Any:
-        """A change that nobody follows yet; inside a transaction somebody may come before its end."""
-        connection = transaction.get_connection(self.db)
-        if not connection.in_atomic_block:
-            return change()
-        keys = _keys(self)
-        result = change()
-        _later(self.model, self.db, keys)
-        return result
 
 
 class LiveManager(models.Manager.from_queryset(LiveQuerySet)):  # type: ignore[misc]
@@ -125,5 +118,15 @@ def _later(model: type[models.Model], alias: str, keys: Sequence[Any]) -> None:
     def look() -> None:
         if _is_watched(model):
             record_late(tracked(model), alias, keys)
+
+    transaction.on_commit(look, using=alias, robust=True)
+
+
+def _begin_anew(model: type[models.Model], alias: str) -> None:
+    """The same where nobody has noted which rows changed: who came meanwhile begins anew."""
+
+    def look() -> None:
+        if _is_watched(model):
+            record_untold(tracked(model), alias)
 
     transaction.on_commit(look, using=alias, robust=True)

@@ -27,7 +27,7 @@ from chat.realtime.runtime import local_hub, on_loop, run_sync, sync_loop
 
 from . import interest
 from .resource import ModelResource
-from .tracking import Row, Tracked, concrete_of, forget, tracked
+from .tracking import Row, Tracked, concrete_of, digest, forget, tracked
 
 logger = logging.getLogger("chat.resources")
 
@@ -47,9 +47,9 @@ _joined: dict[Model, tuple[Any, ...]] = {}  # by the table in between: many-to-m
 
 def record(target: Tracked, using: str, key: Any, before: Row | bytes | None, after: Row | None) -> None:
     """Tell the workers, after the commit, that a row has changed. None: it was, or is, not there."""
-    packed = before if isinstance(before, bytes) else target.pack(before)
-    telling = partial(_tell, target, target.pack(key), packed, target.pack(after), origin.get())
-    transaction.on_commit(telling, using=using, robust=True)
+    transaction.on_commit(
+        partial(_tell, target, _change(target, key, before, after)), using=using, robust=True
+    )
 
 
 def record_many(target: Tracked, using: str, keys: Iterable[Any], before: dict[Any, Row]) -> None:
@@ -69,18 +69,33 @@ def record_late(target: Tracked, using: str, keys: Iterable[Any]) -> None:
 def _tell_unknown(target: Tracked, using: str, keys: list[Any]) -> None:
     after = target.rows(using, keys)
     for key in keys:
-        _tell(target, target.pack(key), UNKNOWN, target.pack(after.get(key)), origin.get())
+        _tell(target, _change(target, key, UNKNOWN, after.get(key)))
 
 
-def _tell(target: Tracked, key: bytes, before: bytes, after: bytes, source: str | None) -> None:
-    """Publish one change. A server's process does not wait for Redis, another one does: it may end next."""
-    message = {
-        "type": CONTROL,
-        "ask": "row_changed",
-        "args": {"model": target.label, "key": key, "before": before, "after": after, "origin": source},
-        "reply_to": "",
-        "ref": "",
+def record_untold(target: Tracked, using: str) -> None:
+    """After the commit: some rows have changed. Who follows the model has to begin anew."""
+    transaction.on_commit(partial(_tell, target, {"model": target.label}), using=using, robust=True)
+
+
+def _change(target: Tracked, key: Any, before: Row | bytes | None, after: Row | None) -> dict[str, Any]:
+    """What crosses to the workers: of the row as it was what filters look at, and its digest."""
+    change = {
+        "model": target.label,
+        "key": target.pack(key),
+        "before": UNKNOWN,
+        "was": b"",
+        "after": target.pack(after),
+        "origin": origin.get(),
     }
+    if not isinstance(before, bytes):
+        change["before"] = target.pack(target.slim(before))
+        change["was"] = digest(target.pack(before))
+    return change
+
+
+def _tell(target: Tracked, args: dict[str, Any]) -> None:
+    """Publish one change. A server's process does not wait for Redis, another one does: it may end next."""
+    message = {"type": CONTROL, "ask": "row_changed", "args": args, "reply_to": "", "ref": ""}
     hub = local_hub()
     if hub is not None:
         hub.loop.call_soon_threadsafe(_publish_here, target, message)

@@ -49,7 +49,7 @@ class ResourceConsumer(SignInConsumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.subscriptions: dict[str, Subscription] = {}
-        self.subscribing = 0
+        self.entering: list[str] = []  # ids of those that are about to begin
         self._numbers = count(1)
         self._answering: set[str] = set()  # requests under way
         self._held: deque[Frame | str] | None = None  # frames, each behind the requests that it waits for

@@ -32,7 +32,7 @@ from .errors import ResourceError, TooManySubscriptions, Unauthorized
 from .groups import Following, Group, Index
 from .looking import Facts, Needs, look
 from .rights import FRESH
-from .tracking import Row, Tracked
+from .tracking import Row, Tracked, digest
 
 if TYPE_CHECKING:
     from .resource import ModelResource
@@ -54,11 +54,14 @@ WORDS_MISSED = "changes may have been missed: subscribe again"
 
 @dataclass(slots=True)
 class Change:
-    """``before`` is not to be looked at where it is ``unknown``. ``only``: a group that looks again."""
+    """``before`` has what filters look at; ``was`` and ``now`` are digests of the whole rows. What the row was
+    is not to be looked at where it is ``unknown``. ``only``: a group that looks again."""
 
     key: Any
     before: Row | None = None
     after: Row | None = None
+    was: bytes = b""
+    now: bytes = b""
     unknown: bool = False
     origin: str | None = None
     only: Following | None = None
@@ -77,7 +80,7 @@ class Feed:
         self._connects = 0
         self._queue: deque[Change] = deque()
         self._task: asyncio.Task[None] | None = None
-        self._told: OrderedDict[Any, tuple[Row | None, float]] = OrderedDict()
+        self._told: OrderedDict[Any, tuple[bytes, Row | None, float]] = OrderedDict()
         self._may: dict[tuple[ModelResource, Any], tuple[bool, float]] = {}
 
     # --- who follows ----------------------------------------------------------------------------------
@@ -94,8 +97,8 @@ class Feed:
 
     async def _open(self) -> None:
         await self.hub.listen(self.tracked.group)
-        self._connects = self.hub.layer.reconnects
         await interest.announce(self.hub, self.tracked.label)
+        self._connects = self.hub.layer.reconnects
 
     def index(self, resource: ModelResource) -> Index:
         found = self.indexes.get(resource)
@@ -134,12 +137,17 @@ class Feed:
 
     def take(self, args: dict[str, Any]) -> None:
         """A change came from the layer."""
+        if "key" not in args:
+            self.lose("bulk")
+            return
         tracked = self.tracked
         unknown = not args["before"]
         change = Change(
             tracked.unpack_key(args["key"]),
             None if unknown else tracked.unpack_row(args["before"]),
             tracked.unpack_row(args["after"]),
+            args["was"],
+            digest(args["after"]),
             unknown,
             args["origin"],
         )
@@ -175,15 +183,15 @@ class Feed:
     def _needs(self, batch: list[Change]) -> Needs:
         """What these changes need to know of the database."""
         needs = Needs(self.tracked)
-        last: dict[Any, Row | None] = {}
+        last: dict[Any, bytes] = {}
         for change in batch:
             key = change.key
             if change.only is None:
-                known = self._last(key) if key not in last else (last[key],)
-                if known is not None and (change.unknown or change.before != known[0]):
+                known = last.get(key) or self._last(key)[0]
+                if known and (change.unknown or change.was != known):
                     needs.unclear.add(key)
                     needs.rows.add(key)
-                last[key] = change.after
+                last[key] = change.now
             for group in self._concerned(change):
                 if isinstance(group, Following):
                     self._need_of(needs, change, group)
@@ -201,12 +209,13 @@ class Feed:
                 change.key
             )
 
-    def _last(self, key: Any) -> tuple[Row | None] | None:
-        """What this worker told last of a row, if that was a moment ago."""
-        known = self._told.get(key)
-        if known is None or self.hub.loop.time() - known[1] > REMEMBERED:
-            return None
-        return (known[0],)
+    def _last(self, key: Any) -> tuple[bytes, Row | None]:
+        """What this worker told last of a row, if that was a moment ago: its digest (else empty), and what
+        filters look at."""
+        told = self._told.get(key)
+        if told is None or self.hub.loop.time() - told[2] > REMEMBERED:
+            return b"", None
+        return told[0], told[1]
 
     def _concerned(self, change: Change) -> list[Group]:
         """The groups that a change may concern."""
@@ -214,7 +223,7 @@ class Feed:
             return [change.only]
         if change.unknown:
             return [group for index in self.indexes.values() for group in index.groups.values()]
-        rows = [change.before, change.after, *(self._last(change.key) or ())]
+        rows = (change.before, change.after, self._last(change.key)[1])
         return [group for index in self.indexes.values() for group in index.concerned(rows)]
 
     def _stale(self, group: Group) -> list[tuple[ModelResource, Any]]:
@@ -254,13 +263,14 @@ class Feed:
                 continue
             groups = self._concerned(change)
             before, after, unknown = change.before, change.after, change.unknown
+            told, repeated = change.now, False
             if change.key in facts.unclear:
                 after = facts.rows.get(change.key)
-                known = self._last(change.key)
-                if known is not None:
-                    before, unknown = known[0], False
-            repeated = change.key in facts.unclear and not unknown and before == after
-            self._remember(change.key, after)
+                told = digest(self.tracked.pack(after))
+                was, slim = self._last(change.key)
+                if was:
+                    before, unknown, repeated = slim, False, was == told
+            self._remember(change.key, told, after)
             for group in groups:
                 if isinstance(group, Following):
                     row = facts.rows.get(change.key) if group.compares else after
@@ -285,8 +295,8 @@ class Feed:
             if group.is_too_large:
                 self.end(group, TooManySubscriptions(TOO_MANY_ROWS))
 
-    def _remember(self, key: Any, row: Row | None) -> None:
-        self._told[key] = (row, self.hub.loop.time())
+    def _remember(self, key: Any, told: bytes, row: Row | None) -> None:
+        self._told[key] = (told, self.tracked.slim(row), self.hub.loop.time())
         self._told.move_to_end(key)
         while len(self._told) > MOST_REMEMBERED:
             self._told.popitem(last=False)
@@ -334,8 +344,8 @@ class Feed:
     def sweep(self, now: float) -> None:
         """Once a second: forget what is old, and notice that Redis was away."""
         while self._told:
-            key, (_, moment) = next(iter(self._told.items()))
-            if now - moment <= REMEMBERED:
+            key, told = next(iter(self._told.items()))
+            if now - told[2] <= REMEMBERED:
                 break
             del self._told[key]
         for asked in [asked for asked, (_, moment) in self._may.items() if now - moment > REMEMBERED]:

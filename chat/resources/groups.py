@@ -8,7 +8,7 @@ as much as there are subscriptions that it concerns, not as there are subscripti
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from .options import Query
@@ -61,9 +61,10 @@ class Group:
             del self.members[user]
         return True
 
-    def connections(self) -> Iterator[Connection]:
-        for members in self.members.values():
-            yield from members
+    def connections(self) -> Iterable[Connection]:
+        if len(self.members) == 1:
+            return next(iter(self.members.values()))
+        return [connection for members in self.members.values() for connection in members]
 
     def decide(self, key: Any, before: Row | None, after: Row | None, unknown: bool) -> str | None:
         """What happened to the row for these members. ``unknown``: nobody knows what it was."""

@@ -43,13 +43,7 @@ async def subscribe(consumer: ResourceConsumer, message: Request) -> Answer:
             await hooks.run(point, context, type(resource))
     await guarded(SUBSCRIBE, lambda: in_database(asking_of)(context, SUBSCRIBE))
     query = query_of(context)
-    if len(consumer.subscriptions) + consumer.subscribing >= consumer.max_subscriptions:
-        raise TooManySubscriptions(details={"limit": consumer.max_subscriptions})
-    consumer.subscribing += 1
-    try:
-        subscription, rows = await _begin(consumer, resource, query)
-    finally:
-        consumer.subscribing -= 1
+    subscription, rows = await _begin(consumer, resource, query)
     ident = subscription.group.id
     context.subscription_id = ident
     context.result = {"subscription_id": ident, "schema": resource.schema, "entity": resource.entity}
@@ -73,13 +67,17 @@ async def _begin(
     feed.waiting += 1
     try:
         await feed.open()
+        if len(consumer.subscriptions) + len(consumer.entering) >= consumer.max_subscriptions:
+            raise TooManySubscriptions(details={"limit": consumer.max_subscriptions})
         user = consumer.user
         group = _group_for(consumer, feed, resource, query)
         group.waiting += 1
+        consumer.entering.append(group.id)
         try:
             subscription = Subscription(feed, group, getattr(user, "pk", None), origin.get())
             rows = await guarded(READ, lambda: enter(consumer, subscription, query, user))
         finally:
+            consumer.entering.remove(group.id)
             group.waiting -= 1
             drop_if_empty(feed, group)
         return subscription, rows
@@ -102,7 +100,7 @@ def _group_for(consumer: ResourceConsumer, feed: Feed, resource: ModelResource, 
                 group = Group(key, resource, query)
             feed.add(group)
             return group
-        if group.id not in consumer.subscriptions:
+        if group.id not in consumer.subscriptions and group.id not in consumer.entering:
             return group
     raise TooManySubscriptions()
 

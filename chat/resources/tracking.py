@@ -11,6 +11,7 @@ import decimal
 import uuid
 from collections.abc import Iterable
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -47,13 +48,16 @@ class Tracked:
         self.group = topic_group("model:" + self.label)
         pk: models.Field[Any, Any] = model._meta.pk
         names = dict.fromkeys([pk.attname])
-        for resource in registry.resources_of(model):
+        resources = registry.resources_of(model)
+        for resource in resources:
             names.update(dict.fromkeys(resource.attnames))
         self.attnames = tuple(names)
         by_attname = {field.attname: field for field in model._meta.concrete_fields}
         self._special = [
             (name, _TYPES[kind]) for name in self.attnames if (kind := kind_of(by_attname[name])) in _TYPES
         ]
+        tested = [column for resource in resources for column in resource.filter_columns.values()]
+        self.tested = tuple(dict.fromkeys(column.attname for column in tested))  # what filters look at
         self._pk_type = _TYPES.get(kind_of(pk))
 
     def rows(self, alias: str, keys: Iterable[Any], lock: bool = False) -> dict[Any, Row]:
@@ -73,6 +77,10 @@ class Tracked:
         """A row, None or a key as bytes."""
         return _encoder.encode(value)
 
+    def slim(self, row: Row | None) -> Row | None:
+        """What of a row must be kept to say which filters it fits."""
+        return None if row is None else {name: row[name] for name in self.tested}
+
     def unpack_row(self, data: bytes) -> Row | None:
         row: Row | None = msgspec.msgpack.decode(data)
         if row is not None:
@@ -85,6 +93,11 @@ class Tracked:
     def unpack_key(self, data: bytes) -> Any:
         key = msgspec.msgpack.decode(data)
         return key if self._pk_type is None else msgspec.convert(key, self._pk_type, strict=False)
+
+
+def digest(data: bytes) -> bytes:
+    """Of a packed row: the same where the rows are."""
+    return blake2b(data, digest_size=8).digest()
 
 
 def concrete_of(model: type[models.Model]) -> type[models.Model]:

@@ -43,5 +43,6 @@ urlpatterns = [
     path("test/count/async", acount),
     path("test/publish/sync", publish),
     path("test/publish/async", apublish),
+    path("test/blog/", include("tests.blog.urls")),
     path("", include("chatproject.urls")),
 ]
