@@ -13,6 +13,8 @@ from tests.pages import ROOT, blocks, code, read, table
 from tests.scraping import Samples, scrape, value
 
 DASHBOARD = ROOT / "deploy" / "grafana" / "chat.json"
+RULES = ROOT / "deploy" / "prometheus" / "chat.rules.yml"
+RULES_TEST = RULES.with_name("chat.rules.test.yml")
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +46,9 @@ def queries() -> list[str]:
     return [target["expr"] for panel in panels for target in panel.get("targets", ())]
 
 
-def alerts() -> list[str]:
-    rules = next(block for block in blocks(read("monitoring.md"), "yaml") if "groups:" in block)
-    return re.findall(r"expr: (.+)", rules)
+def alerts() -> dict[str, str]:
+    """Name → expression."""
+    return dict(re.findall(r"- alert: (\w+)\n +expr: (.+)", RULES.read_text()))
 
 
 def test_the_table_is_the_code():
@@ -64,7 +66,7 @@ def test_the_table_is_the_code():
 async def test_every_query_finds_its_metric_and_labels(server, connect):
     """What the dashboard and the alerts ask for is in a real scrape, with the labels that they group by."""
     found = await samples(server, connect)
-    asked = [*queries(), *alerts()]
+    asked = [*queries(), *alerts().values()]
     assert len(queries()) > 20
     assert len(alerts()) > 5
     # Nothing was: labels unknown yet.
@@ -75,7 +77,7 @@ async def test_every_query_finds_its_metric_and_labels(server, connect):
     }
     for query in asked:
         names = set(re.findall(r"realtime_\w+", query))
-        assert names, query
+        assert names or query == 'up{job="chat"} == 0', query
         for name in names:
             family = re.sub(r"_(bucket|sum|count)$", "", name)
             assert family in {measure.exposed for measure in MEASURES}, query
@@ -84,6 +86,24 @@ async def test_every_query_finds_its_metric_and_labels(server, connect):
             grouped = set(re.findall(r"[\w]+", " ".join(re.findall(r"by \(([^)]*)\)", query))))
             if found.get(name):
                 assert grouped - {"instance"} <= labels, query
+
+
+def test_the_page_has_the_alerts_and_the_job_that_they_ask_for():
+    """Each alert is in the page's table, and Prometheus' configuration has its file and its job."""
+    page = read("monitoring.md")
+    assert [code(name)[0] for name in table(page, "alert").column()] == list(alerts())
+    config = next(block for block in blocks(page, "yaml") if "scrape_configs:" in block)
+    assert f"rule_files: [{RULES.name}]" in config
+    assert "job_name: chat\n" in config
+
+
+def test_every_alert_is_tested_silent_and_firing():
+    """promtool's tests have for each alert a moment at which it must not fire, and one at which it must."""
+    text = RULES_TEST.read_text()
+    assert f"rule_files: [{RULES.name}]" in text
+    for name in alerts():
+        asked = re.findall(rf"alertname: {name},(.+)", text)
+        assert {"exp_alerts" in one for one in asked} == {True, False}, name
 
 
 async def test_every_metric_is_on_the_dashboard():
@@ -109,3 +129,9 @@ def test_the_dashboard_has_panels_beside_each_other():
         taken |= cells
         for target in panel.get("targets", ()):
             assert target["datasource"]["uid"] == "${datasource}"
+            assert panel["fieldConfig"]["defaults"]["unit"]
+            # A legend shows labels that the query leaves.
+            shown = set(re.findall(r"{{(\w+)}}", target["legendFormat"]))
+            grouped = re.search(r"by \(([^)]*)\)", target["expr"])
+            left = set(re.findall(r"\w+", grouped[1])) if grouped else {"instance"}
+            assert shown <= left, target
