@@ -1,12 +1,15 @@
 """A client of the resource protocol: requests that wait for their own response, notifications in order."""
 
 import itertools
+from collections.abc import Awaitable, Callable
 from typing import Any, Self
 
 from chat.realtime import testing
 from chat.realtime.testing import RealtimeServer
 
 RESOURCES = "/api/resources/ws"
+
+Open = Callable[..., Awaitable["ResourceClient"]]  # the fixture ``resources``
 
 _numbers = itertools.count(1)
 
@@ -51,6 +54,15 @@ class ResourceClient(testing.Client):
         error: dict[str, Any] = response["error"]
         return error
 
+    async def subscribe_many(self, entity: str, many: list[dict[str, Any]]) -> list[str]:
+        """Subscribe with each of these options, all requests at once; the subscriptions' ids."""
+        numbers = [f"s-{next(_numbers)}" for _ in many]
+        for number, options in zip(numbers, many, strict=True):
+            message = {"id": number, "type": "subscription", "operation": "subscribe", "entity": entity}
+            await self.send({**message, "options": options})
+        answers = [await self.expect(type="response", id=number) for number in numbers]
+        return [answer["data"]["subscription_id"] for answer in answers]
+
     async def subscribe(self, entity: str, **options: Any) -> str:
         """Subscribe with these options; the subscription's id."""
         ident: str = (await self.do("subscribe", entity, options=options))["subscription_id"]
@@ -62,11 +74,15 @@ class ResourceClient(testing.Client):
             wanted["subscription_id"] = subscription
         return await self.expect(type="notification", operation=operation, **wanted)
 
-    async def notifications(self) -> list[dict[str, Any]]:
-        """All unread notifications that came before now."""
+    async def round_trip(self) -> None:
+        """Wait for a pong: all that was sent before is here."""
         number = f"p-{next(_numbers)}"
         await self.send({"id": number, "type": "ping"})
         await self.expect(type="pong", id=number)
+
+    async def notifications(self) -> list[dict[str, Any]]:
+        """All unread notifications that came before now."""
+        await self.round_trip()
         found = [frame for frame in self.unread if frame.get("type") == "notification"]
         self.unread = [frame for frame in self.unread if frame.get("type") != "notification"]
         return found

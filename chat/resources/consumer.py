@@ -6,11 +6,12 @@ from collections import deque
 from itertools import count
 from typing import Any, ClassVar
 
-from chat.realtime import SignInConsumer, config, on
+from chat.realtime import SignInConsumer, config, control, on
 from chat.realtime.counters import add
 from chat.realtime.errors import EnvelopeError, RealtimeError, Refused
 from chat.realtime.frames import Frame
 from chat.realtime.groups import topic_group
+from chat.realtime.hub import Hub
 
 from . import hooks, messages
 from .changes import origin
@@ -22,6 +23,7 @@ from .errors import (
     InvalidSubscriptionOperation,
     ResourceError,
 )
+from .feeds import feeds_of
 from .hooks import ResourceContext, ResourceHook
 from .members import Subscription
 from .messages import Request
@@ -215,3 +217,15 @@ class ResourceConsumer(SignInConsumer):
                 self.connection.push(held.popleft())  # type: ignore[arg-type]  # a frame
         self._held = None
         holding.discard(self.connection.id)
+
+
+@control.command("resource_counts")
+def _counts(hub: Hub, args: dict[str, Any]) -> dict[str, Any]:
+    """What this worker has."""
+    groups = [
+        group for feed in feeds_of(hub) for index in feed.indexes.values() for group in index.groups.values()
+    ]
+    return {
+        "connections": len(hub.groups.get(EVERY_RESOURCE_CONNECTION, ())),
+        "subscriptions": sum(group.size for group in groups),
+    }

@@ -54,7 +54,7 @@ WORDS_MISSED = "changes may have been missed: subscribe again"
 
 @dataclass(slots=True)
 class Change:
-    """``before`` has what filters look at; ``was`` and ``now`` are digests of the whole rows. What the row was
+    """``before`` has what filters look at; ``was`` and ``now`` are digests of whole rows. What the row was
     is not to be looked at where it is ``unknown``. ``only``: a group that looks again."""
 
     key: Any
@@ -284,10 +284,10 @@ class Feed:
         if not group.loaded:
             return
         data = None
-        has = row is not None and group.test(row)
-        if has and group.resource.is_personal:
+        if group.resource.is_personal:
             mine = facts.visible.get((group.resource, _key_of(group.user)), {})
-            has, data = change.key in mine, mine.get(change.key)
+            row, data = mine.get(change.key, (None, None))
+        has = row is not None and group.test(row)
         shown = encoded(group, row, data) if has and row is not None else b""
         operation = group.decide_held(change.key, has, hash(shown) if group.compares else None)
         if operation is not None:

@@ -15,7 +15,7 @@ from .tracking import AT_ONCE, Row, Tracked
 if TYPE_CHECKING:
     from .resource import ModelResource
 
-Visible = dict[Any, dict[str, Any] | None]
+Visible = dict[Any, tuple[Row, dict[str, Any] | None]]
 
 
 @dataclass(slots=True)
@@ -37,9 +37,9 @@ class Needs:
 
 @dataclass(slots=True)
 class Facts:
-    """``rows``: as they are now. ``visible``: (resource, the user's key) → primary key → what a serializer
-    makes of the row, None where columns are enough. ``may``: whether a user may read at all. ``unclear``: as
-    in Needs."""
+    """``rows``: as they are now. ``visible``: (resource, the user's key) → primary key → the row as the user may
+    see it, and what a serializer makes of it (None where columns are enough). ``may``: whether a user may
+    read at all. ``unclear``: as in Needs."""
 
     rows: dict[Any, Row] = field(default_factory=dict)
     visible: dict[tuple[ModelResource, Any], Visible] = field(default_factory=dict)
@@ -56,27 +56,28 @@ def look(needs: Needs) -> Facts:
             facts.may[resource, key] = may_read(resource, fresh(user))
     for (resource, key), (user, keys) in needs.owners.items():
         allowed = facts.may[resource, key] = may_read(resource, fresh(user))
-        facts.visible[resource, key] = visible(resource, user, keys) if allowed else {}
+        facts.visible[resource, key] = visible(needs.tracked, resource, user, keys) if allowed else {}
     if needs.rows:
-        # The last of all: a row must not be older than what was said about who sees it.
         facts.rows = needs.tracked.rows(router.db_for_write(needs.tracked.model), needs.rows)
     return facts
 
 
-def visible(resource: ModelResource, user: Any, keys: Iterable[Any]) -> Visible:
-    """Which of these rows a user may see now."""
+def visible(tracked: Tracked, resource: ModelResource, user: Any, keys: Iterable[Any]) -> Visible:
+    """Which of these rows a user may see now, and how: a version that they may not see is never told."""
     user = fresh(user)
     asking = Asking(resource, user, READ)
     rows = resource.get_queryset(user)
-    shape = resource.representation
-    wanted, found = list(keys), {}
+    shape, names = resource.representation, tracked.attnames
+    wanted = list(keys)
+    found: Visible = {}
     for start in range(0, len(wanted), AT_ONCE):
         chosen = rows.filter(pk__in=wanted[start : start + AT_ONCE])
         if shape.plain and not resource.checks_objects:
-            found.update(dict.fromkeys(chosen.values_list("pk", flat=True)))
-        else:
-            for one in chosen:
-                if not resource.checks_objects or asking.allows(one):
-                    shown = None if shape.plain else shape.of_instance(one, shape.names, asking.context)
-                    found[one.pk] = shown
+            for values in chosen.values_list(*names):
+                found[values[0]] = dict(zip(names, values, strict=True)), None
+            continue
+        for one in chosen:
+            if not resource.checks_objects or asking.allows(one):
+                shown = None if shape.plain else shape.of_instance(one, shape.names, asking.context)
+                found[one.pk] = {name: getattr(one, name) for name in names}, shown
     return found

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from chat.realtime import control
 from chat.realtime.errors import LayerUnavailable
-from chat.realtime.hub import CONTROL, FRAME, Hub
+from chat.realtime.hub import CONTROL, FRAME
 from chat.realtime.layers import get_layer
 from chat.realtime.questions import publish
 from chat.realtime.roster import afind_connections
@@ -19,7 +19,6 @@ from chat.realtime.where import Where, check
 
 from . import messages
 from .consumer import EVERY_RESOURCE_CONNECTION
-from .feeds import feeds_of
 
 T = TypeVar("T")
 
@@ -86,15 +85,3 @@ def _sync(asking: Coroutine[Any, Any, T]) -> T:
         return run_sync(asking, TIMEOUT + 5)
     except TimeoutError:
         raise LayerUnavailable() from None
-
-
-@control.command("resource_counts")
-def _counts(hub: Hub, args: dict[str, Any]) -> dict[str, Any]:
-    """What this worker has."""
-    groups = [
-        group for feed in feeds_of(hub) for index in feed.indexes.values() for group in index.groups.values()
-    ]
-    return {
-        "connections": len(hub.groups.get(EVERY_RESOURCE_CONNECTION, ())),
-        "subscriptions": sum(group.size for group in groups),
-    }

@@ -1,0 +1,349 @@
+"""Live subscriptions: what subscribers are told, in which order, and until when."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from chat.realtime.testing import eventually
+from tests.kit import ChatServer
+from tests.resource_kit import ResourceClient
+
+Open = Callable[..., Awaitable[ResourceClient]]
+
+
+@pytest.fixture
+async def client(app_server: ChatServer) -> AsyncIterator[Open]:
+    """``await client(cookie=...)``: a connection to the resources of `app_server`, closed after the test."""
+    opened: list[ResourceClient] = []
+
+    async def open_client(server: ChatServer = app_server, **options: Any) -> ResourceClient:
+        opened.append(await ResourceClient.open(server, **options))
+        return opened[-1]
+
+    yield open_client
+    for one in opened:
+        await one.close()
+
+
+@pytest.fixture
+def word() -> str:
+    """A name that no other test uses: what rows of this test begin with."""
+    return f"w{uuid4().hex[:10]}"
+
+
+def mine(word: str, **more: Any) -> dict[str, Any]:
+    """The options of a subscription to this test's rows."""
+    return {"filters": [{"column": "name", "operator": "startswith", "value": word}], **more}
+
+
+def person(name: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, "email": f"{name}@example.com", **more}
+
+
+# --- enter, stay, leave ---------------------------------------------------------------------------
+
+
+async def test_a_row_enters_stays_and_leaves(client, word):
+    """What begins to match is a create, what still matches an update, what stops matching a delete."""
+    ada, bob = await client(), await client()
+    filters = [*mine(word)["filters"], {"column": "status", "operator": "eq", "value": "active"}]
+    ident = await bob.subscribe("users", filters=filters)
+    row = await ada.do("create", "users", data=person(word, status="inactive"))
+    await ada.do("update", "users", record_id=row["id"], data={"age": 1})
+    await ada.do("update", "users", record_id=row["id"], data={"status": "active"})
+    entered = await bob.told("create", ident)
+    assert entered["record_id"] == row["id"]
+    assert entered["data"] == {**row, "age": 1, "status": "active"}
+    assert (entered["schema"], entered["entity"]) == ("public", "users")
+    assert "id" not in entered
+
+    await ada.do("update", "users", record_id=row["id"], data={"age": 2})
+    assert (await bob.told("update", ident))["data"]["age"] == 2
+    await ada.do("update", "users", record_id=row["id"], data={"status": "inactive"})
+    assert (await bob.told("delete", ident))["data"] == {"id": row["id"]}
+    await ada.do("delete", "users", record_id=row["id"])
+    assert await bob.notifications() == []
+
+
+async def test_columns_of_a_subscription(client, word):
+    """Only the columns that were asked for are told; a delete has the row's id."""
+    ada = await client()
+    ident = await ada.subscribe("users", **mine(word, columns=["name"]))
+    row = await ada.do("create", "users", data=person(word))
+    assert (await ada.told("create", ident))["data"] == {"name": word}
+    await ada.do("delete", "users", record_id=row["id"])
+    gone = await ada.told("delete", ident)
+    assert (gone["data"], gone["record_id"]) == ({"id": row["id"]}, row["id"])
+
+
+async def test_a_response_precedes_its_own_notification(client, word):
+    """The requester hears its response before the change that it caused, each of many at once."""
+    ada = await client()
+    await ada.subscribe("users", **mine(word))
+    for number in range(20):
+        message = {"type": "request", "operation": "create", "entity": "users", "id": f"c-{number}"}
+        await ada.send({**message, "data": person(f"{word}{number}")})
+    answers = [await ada.expect(type="response", id=f"c-{number}") for number in range(20)]
+    await ada.take(20, type="notification")
+    order = [frame for frame in ada.received if frame["type"] in ("response", "notification")]
+    for answer in answers:
+        told = [f for f in order if f["type"] == "notification" and f["record_id"] == answer["data"]["id"]]
+        assert len(told) == 1
+        assert order.index(answer) < order.index(told[0])
+
+
+async def test_the_same_subscription_twice(client, word):
+    """Each has an id of its own and is told of its own; one ends without the other."""
+    ada, bob = await client(), await client()
+    first = await ada.subscribe("users", **mine(word))
+    second, third = await ada.subscribe_many("users", [mine(word), mine(word)])
+    assert len({first, second, third}) == 3
+    await bob.do("create", "users", data=person(word))
+    for ident in (first, second, third):
+        await ada.told("create", ident)
+    assert await ada.do("unsubscribe", subscription_id=first) == {"subscription_id": first}
+    await bob.do("create", "users", data=person(word + "b"))
+    await ada.told("create", second)
+    await ada.told("create", third)
+    assert await ada.notifications() == []
+    again = await ada.refused("unsubscribe", subscription_id=first)
+    assert again["code"] == "subscription_not_found"
+
+
+async def test_somebody_elses_subscription(client, word):
+    """A subscription's id says nothing on another connection, although the ids may be the same."""
+    ada, bob = await client(), await client()
+    ident = await ada.subscribe("users", **mine(word))
+    assert (await bob.refused("unsubscribe", subscription_id=ident))["code"] == "subscription_not_found"
+    await bob.do("create", "users", data=person(word))
+    await ada.told("create", ident)
+
+
+async def test_the_limit_of_subscriptions(client, word):
+    """A connection may have a hundred; the next is refused, and accepted again when one has ended."""
+    ada = await client()
+    first, *_ = await ada.subscribe_many("users", [mine(f"{word}{number}") for number in range(99)])
+    await ada.subscribe("users", **mine(f"{word}99"))
+    refused = await ada.refused("subscribe", "users", options=mine(word))
+    assert (refused["code"], refused["details"]) == ("too_many_subscriptions", {"limit": 100})
+    await ada.do("unsubscribe", subscription_id=first)
+    await ada.subscribe("users", **mine(word))
+
+
+@pytest.mark.parametrize(
+    ("keys", "code"),
+    [
+        ({"operation": "follow", "entity": "users"}, "invalid_subscription_operation"),
+        ({"entity": "users"}, "invalid_subscription_operation"),
+        ({"operation": "subscribe"}, "model_not_found"),
+        ({"operation": "subscribe", "entity": "nobody"}, "model_not_found"),
+        ({"operation": "subscribe", "entity": "people"}, "invalid_model"),
+        ({"operation": "subscribe", "entity": "notes"}, "unauthorized"),
+        ({"operation": "unsubscribe"}, "missing_subscription_id"),
+        ({"operation": "unsubscribe", "subscription_id": "sub-0"}, "subscription_not_found"),
+        (
+            {
+                "operation": "subscribe",
+                "entity": "users",
+                "options": {"filters": [{"column": "password", "operator": "eq", "value": "x"}]},
+            },
+            "invalid_query",
+        ),
+        ({"operation": "subscribe", "entity": "users", "options": {"snapshot": "yes"}}, "invalid_query"),
+    ],
+)
+async def test_what_is_refused(client, keys, code):
+    """Each wrong message has the code that says what is wrong, and the socket lives on."""
+    ada = await client()
+    await ada.send({"id": 7, "type": "subscription", **keys})
+    answer = await ada.expect(type="response", id=7)
+    assert answer["success"] is False
+    assert answer["error"]["code"] == code
+    assert await ada.do("read", "users", options={"limit": 1}) is not None
+
+
+# --- snapshots ------------------------------------------------------------------------------------
+
+
+async def test_a_snapshot_and_then_the_changes(client, word):
+    """The answer has the rows that match, in the order that was asked for; then come the changes."""
+    ada = await client()
+    for number in (2, 1, 3):
+        await ada.do("create", "users", data=person(f"{word}{number}", age=number))
+    sort = [{"column": "age", "direction": "desc"}]
+    options = mine(word, sort=sort, snapshot=True, columns=["name"])
+    answer = await ada.ask("subscribe", "users", options=options)
+    assert answer["data"]["snapshot"] == [{"name": f"{word}{number}"} for number in (3, 2, 1)]
+    assert answer["metadata"] == {"total": 3, "count": 3}
+    row = await ada.do("create", "users", data=person(f"{word}4"))
+    told = await ada.told("create", answer["data"]["subscription_id"])
+    assert told["data"] == {"name": f"{word}4"}
+    assert told["record_id"] == row["id"]
+
+
+async def test_a_crowd_gets_its_snapshots(client, word):
+    """Many who come at once, with the rows changing meanwhile, each end with the same rows."""
+    ada = await client()
+    crowd = [await client() for _ in range(12)]
+    rows = [await ada.do("create", "users", data=person(f"{word}{number}")) for number in range(5)]
+
+    async def change() -> None:
+        for number, row in enumerate(rows):
+            await ada.do("update", "users", record_id=row["id"], data={"age": number})
+            await ada.do("create", "users", data=person(f"{word}x{number}"))
+
+    async def begin(one: ResourceClient) -> tuple[str, dict[int, Any]]:
+        data = await one.do("subscribe", "users", options=mine(word, snapshot=True))
+        return data["subscription_id"], {row["id"]: row for row in data["snapshot"]}
+
+    *begun, _ = await asyncio.gather(*[begin(one) for one in crowd], change())
+    fresh = {row["id"]: row for row in await ada.do("read", "users", options=mine(word))}
+    assert len(fresh) == 10
+    for one, (_, held) in zip(crowd, begun, strict=True):
+
+        async def caught_up(one: ResourceClient = one, held: dict[int, Any] = held) -> bool:
+            for told in await one.notifications():
+                assert (told["operation"] == "create") == (told["record_id"] not in held)
+                assert held.get(told["record_id"]) != told["data"], "told twice"
+                held[told["record_id"]] = told["data"]
+            return held == fresh
+
+        await eventually(caught_up)
+
+
+# --- rights ---------------------------------------------------------------------------------------
+
+
+async def test_everybody_hears_of_their_own_rows(app_server, client):
+    """Rows that are somebody's are told to them alone; a row that changes hands leaves one and enters the
+    other's."""
+    users = [await asyncio.to_thread(app_server.create_user, f"u{uuid4().hex[:8]}") for _ in range(3)]
+    ada, bob, eve = [await client(cookie=user.cookie) for user in users]
+    for one in (ada, bob, eve):
+        await one.subscribe("notes")
+    note = await ada.do("create", "notes", data={"text": "mine"})
+    assert note["owner"] == users[0].id
+    assert (await ada.told("create"))["record_id"] == note["id"]
+    await app_server.adjango(
+        "from tests.blog.models import Note\nNote.objects.filter(pk=pk).update(owner=owner)",
+        pk=note["id"],
+        owner=users[1].id,
+    )
+    assert (await ada.told("delete"))["data"] == {"id": note["id"]}
+    assert (await bob.told("create"))["data"]["owner"] == users[1].id
+    assert (await ada.refused("update", "notes", record_id=note["id"], data={"text": "x"}))[
+        "code"
+    ] == "not_found"
+    await bob.do("delete", "notes", record_id=note["id"])
+    await bob.told("delete")
+    assert await ada.notifications() == []
+    assert await eve.notifications() == []
+
+
+GRANT = """
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
+user = get_user_model().objects.get(pk=pk)
+permission = Permission.objects.get(codename="add_post")
+user.user_permissions.add(permission) if grant else user.user_permissions.remove(permission)
+"""
+POST = """
+from tests.blog.models import Person, Post
+author, _ = Person.objects.get_or_create(name="author", email="author@example.com")
+result = Post.objects.create(title=title, author=author).pk
+"""
+
+
+async def test_withdrawn_rights_end_a_subscription(app_server, client):
+    """Who loses the permission hears nothing more within a second, and is told that it has ended."""
+    user = await asyncio.to_thread(app_server.create_user, f"u{uuid4().hex[:8]}")
+    await app_server.adjango(GRANT, pk=user.id, grant=True)
+    ada = await client(cookie=user.cookie)
+    ident = await ada.subscribe("drafts")
+    await app_server.adjango(POST, title="seen")
+    assert (await ada.told("create", ident))["data"]["title"] == "seen"
+    await app_server.adjango(GRANT, pk=user.id, grant=False)
+
+    async def ended() -> Any:
+        await app_server.adjango(POST, title="unseen")
+        await ada.round_trip()
+        return [frame for frame in ada.unread if frame["type"] == "response"]
+
+    (answer,) = await eventually(ended, "the end of the subscription", limit=1)
+    assert answer["id"] is None
+    assert answer["error"]["code"] == "unauthorized"
+    assert answer["error"]["details"] == {"subscription_id": ident}
+    await ada.notifications()
+    await app_server.adjango(POST, title="never")
+    assert await ada.notifications() == []
+    assert (await ada.refused("subscribe", "drafts"))["code"] == "unauthorized"
+    assert (await ada.refused("read", "drafts"))["code"] == "unauthorized"
+
+
+async def test_rows_that_permissions_hide(app_server, client):
+    """A row that an object's permission hides is told to nobody, until it shows itself."""
+    ada = await client()
+    ident = await ada.subscribe("entries")
+    title = f"hidden {uuid4()}"
+    pk = await app_server.adjango(POST, title=title)
+    change = "from tests.blog.models import Post\nPost.objects.filter(pk=pk).update(title=title)"
+    await app_server.adjango(change, pk=pk, title=f"shown {pk}")
+    assert (await ada.told("create", ident, record_id=pk))["data"]["title"] == f"shown {pk}"
+    await app_server.adjango(change, pk=pk, title=title)
+    await ada.told("delete", ident, record_id=pk)
+
+
+# --- ends -----------------------------------------------------------------------------------------
+
+
+async def test_counts_and_what_is_left_behind(app_server, client, word):
+    """Subscriptions are counted on all workers, and are gone with their connections."""
+    count = "from chat import resources\nresult = [getattr(resources, name)() for name in names]"
+    names = ["get_connection_count", "get_subscription_count"]
+    before = await app_server.adjango(count, names=names)
+    some = [await ResourceClient.open(app_server) for _ in range(6)]
+    for one in some:
+        await one.subscribe("users", **mine(word))
+        await one.subscribe("users", **mine(word, snapshot=True))
+    assert await app_server.adjango(count, names=names) == [before[0] + 6, before[1] + 12]
+    for one in some[:3]:
+        await one.close()
+    for one in some[3:]:
+        one.abort()
+
+    async def gone() -> bool:
+        return await app_server.adjango(count, names=names) == before
+
+    await eventually(gone, "nothing left of them")
+
+
+async def test_a_word_to_every_connection(app_server, client):
+    """``broadcast_message`` reaches the resource connections, or those for which a condition holds."""
+    ada, bob = await client(headers={"User-Agent": "ada"}), await client()
+    code = "from chat.resources import broadcast_message\nbroadcast_message(message, where)"
+    await app_server.adjango(code, message={"type": "news", "n": 1}, where=None)
+    await ada.expect(type="news", n=1)
+    await bob.expect(type="news", n=1)
+    await app_server.adjango(code, message={"type": "news", "n": 2}, where={"user_agent": "ada"})
+    await ada.expect(type="news", n=2)
+    await bob.round_trip()
+    assert [frame for frame in bob.unread if frame["type"] == "news"] == []
+
+
+async def test_redis_was_away(start_server, own_redis, client, word):
+    """Whoever follows something is closed with 1001 when changes may have been missed, and begins anew."""
+    server = await asyncio.to_thread(start_server, own_redis.url, workers=1, settings="tests.settings")
+    ada, bob = await client(server), await client(server)
+    await ada.subscribe("users", **mine(word))
+    await asyncio.to_thread(own_redis.kill)
+    await asyncio.to_thread(own_redis.restart)
+    reason = await ada.expect_close(1001, limit=10)
+    assert reason == "changes may have been missed: subscribe again"
+    await bob.do("create", "users", data=person(word))  # it followed nothing, and lives on
+    eve = await client(server)
+    assert len((await eve.do("subscribe", "users", options=mine(word, snapshot=True)))["snapshot"]) == 1
+    await bob.do("create", "users", data=person(word + "b"))
+    await eve.told("create")
