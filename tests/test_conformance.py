@@ -9,10 +9,11 @@ import zlib
 import pytest
 
 from chat.realtime.testing.raw import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame, header
-from tests.echo_support import ECHO, RSV1, TAIL, Line, Packer, fragments, packed
+from tests.echo_support import ECHO, RSV1, TAIL, Line, Packer, fragments, inflate, packed
 from tests.kit import ChatServer, RawSocket
 
 LARGEST = 65_536
+LARGE_ECHO, LARGE = "/test/large", 1_000_000  # the same echo with a larger limit
 SIZES = [0, 1, 125, 126, 127, 128, 65_535, LARGEST]
 EURO = "€".encode()
 GREEK = "κόσμε".encode()
@@ -20,7 +21,8 @@ GREEK = "κόσμε".encode()
 
 @pytest.fixture(scope="module")
 def echo_server():
-    server = ChatServer(None, env={"ECHO_ENDPOINT": "true", "MESSAGE_RATE": "0", "BYTES_RATE": "0"})
+    env = {"ECHO_ENDPOINT": "true", "MESSAGE_RATE": "0", "BYTES_RATE": "0"}
+    server = ChatServer(None, env=env, settings="tests.settings")
     try:
         yield server.start()
     finally:
@@ -30,11 +32,11 @@ def echo_server():
 
 @pytest.fixture
 async def open_line(echo_server):
-    """``await open_line(offer)``: a line to the echo, closed after the test."""
+    """``await open_line(offer)``: a line to the echo, or to another at ``path``, closed after the test."""
     lines = []
 
-    async def open_one(offer=None):
-        lines.append(await Line.open(echo_server, offer))
+    async def open_one(offer=None, path=ECHO):
+        lines.append(await Line.open(echo_server, offer, path))
         return lines[-1]
 
     yield open_one
@@ -374,6 +376,19 @@ async def test_9_one_byte_more_closes_with_1009(line, opcode, size):
     await line.closes(1009)
 
 
+@pytest.mark.parametrize("size", [64, 4096, LARGEST, LARGE])
+async def test_9_a_larger_limit_is_as_exact(open_line, size):
+    """A million bytes in fragments of any size, text and binary; one byte more closes with 1009."""
+    line = await open_line(path=LARGE_ECHO)
+    text, data = b"\xc3\xa4" * (LARGE // 2), os.urandom(LARGE)
+    for opcode, payload in ((TEXT, text), (BINARY, data)):
+        await line.send(*fragments(opcode, [payload[at : at + size] for at in range(0, LARGE, size)]))
+        await line.echoes(opcode, payload)
+    data += b"x"
+    await line.send(*fragments(BINARY, [data[at : at + size] for at in range(0, LARGE + 1, size)]))
+    await line.closes(1009)
+
+
 async def test_9_many_messages_come_back_in_their_order(line):
     """1,000 of different sizes, sent without waiting for an answer to each."""
     messages = [os.urandom(number % 200) for number in range(1000)]
@@ -436,6 +451,39 @@ async def test_13_offers_may_stand_in_several_headers(echo_server):
     response = await raw.handshake(ECHO, Sec_WebSocket_Extensions=several)
     assert response.headers["sec-websocket-extensions"].startswith("permessage-deflate; ")
     await raw.close()
+
+
+# What the suite's client can do itself, and what it asks of the server in 13.1 to 13.7.
+ABLE = "permessage-deflate; client_no_context_takeover; client_max_window_bits"
+ASKED = [
+    "",
+    "; server_no_context_takeover",
+    "; server_max_window_bits=9",
+    "; server_max_window_bits=15",
+    "; server_no_context_takeover; server_max_window_bits=9",
+    "; server_no_context_takeover; server_max_window_bits=15",
+    f"; server_no_context_takeover; server_max_window_bits=9, {ABLE}; server_no_context_takeover, {ABLE}",
+]
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=[f"13.{number}" for number in range(1, 8)])
+async def test_13_every_size_under_every_offer(open_line, asked):
+    """Compressed messages of 16 to 131,072 bytes, whole and in fragments of 256 bytes, come back; ours are
+    compressed where they are worth it and fit the window that was asked for."""
+    line = await open_line(ABLE + asked, LARGE_ECHO)
+    window = 9 if "server_max_window_bits=9" in line.extensions else 15
+    assert window == (9 if "=9" in asked else 15)
+    words = b" ".join(TALK)
+    for size in [16, 64, 256, 1024, 4096, 8192, 16_384, 32_768, LARGEST, 2 * LARGEST]:
+        payload = (words * (size // len(words) + 1))[:size]
+        wire = Packer().pack(payload)
+        await line.send(frame(TEXT, wire, rsv=RSV1))
+        await line.send(*fragments(TEXT, [wire[at : at + 256] for at in range(0, len(wire), 256)], rsv=RSV1))
+        for _ in range(2):
+            seen = await line.read()
+            assert seen.opcode == TEXT
+            assert seen.compressed == (size > 512 and window == 15)
+            assert (inflate(seen.payload) if seen.compressed else seen.payload) == payload
 
 
 @pytest.mark.parametrize(
