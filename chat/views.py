@@ -7,6 +7,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 SOCKET_PATH = "/api/chat-api/ws"
+RESOURCE_PATH = "/api/resources/ws"
 
 
 @require_safe
@@ -16,5 +17,9 @@ def index(request: HttpRequest) -> HttpResponse:
     return render(
         request,
         "chat/index.html",
-        {"socket_path": SOCKET_PATH, "sign_in_url": resolve_url(settings.LOGIN_URL)},
+        {
+            "socket_path": SOCKET_PATH,
+            "resource_path": RESOURCE_PATH,
+            "sign_in_url": resolve_url(settings.LOGIN_URL),
+        },
     )

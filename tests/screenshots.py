@@ -9,6 +9,15 @@ IMAGES = ROOT / "docs" / "images"
 WIDE = {"width": 1280, "height": 800}
 PHONE = {"width": 375, "height": 740}
 
+ROOMS = [
+    ("film-night", "Film night", "everyone", False),
+    ("garden", "The community garden", "everyone", False),
+    ("ideas", "Ideas", "everyone", False),
+    ("lounge", "Lounge", "everyone", False),
+    ("old-town", "Old town", "everyone", True),
+    ("staff", "Staff", "signed_in", False),
+]
+
 TALK = [
     ("Mona Okafor", "Doors open at seven. Who is bringing the projector?"),
     ("Jules", "Me! And the long cable this time, I promise."),
@@ -29,7 +38,10 @@ def main() -> None:
     ):
         server.shell(
             "from django.contrib.auth import get_user_model\n"
-            "get_user_model().objects.create_user('grace', password='correct-horse')"
+            "get_user_model().objects.create_user('grace', password='correct-horse')\n"
+            "from chat.models import Room\n"
+            f"for name, title, access, closed in {ROOMS!r}:\n"
+            "    Room.objects.create(name=name, title=title, access=access, closed=closed)"
         )
         windows = Windows(browser)
 
@@ -37,7 +49,9 @@ def main() -> None:
             return windows(server, name, viewport=size, color_scheme=scheme, locale="en-GB")
 
         for name, size in (("door-1280", WIDE), ("door-375", PHONE)):
-            _take(visitor(None, size).open(), name)
+            door = visitor(None, size).open()
+            door.page.wait_for_selector("#door-directory a")
+            _take(door, name)
         people = {
             "Mona Okafor": visitor("Mona Okafor", WIDE),
             "Jules": visitor("Jules", PHONE),

@@ -1,5 +1,6 @@
 /** Wires the page together: address and door decide the conversation, the session runs it, views show it. */
 import { addressOf, readAddress, signInLink } from "./address.js";
+import { Directory } from "./directory.js";
 import { rememberName, rememberedName, rememberRoom } from "./memory.js";
 import { Session } from "./session.js";
 import { displayName } from "./text.js";
@@ -13,9 +14,10 @@ import { PasswordView } from "./views/password.js";
 import { PeopleView } from "./views/people.js";
 import { ROOM_PROBLEM, RoomsView } from "./views/rooms.js";
 import { ScrollView } from "./views/scroll.js";
+import { Seen } from "./views/seen.js";
 import { StatusView } from "./views/status.js";
 
-const { socketPath, signIn, userId, username } = document.body.dataset;
+const { socketPath, resourcePath, signIn, userId, username } = document.body.dataset;
 const siteName = document.title;
 const user = username ? { id: userId, username } : null;
 let name = rememberedName();
@@ -23,11 +25,12 @@ const passwords = new Map(); // room → the password given for it, as long as t
 let routed = null; // the part of the address that the page shows
 
 const session = new Session(socketPath, user);
-const door = new DoorView(username ?? null, (choice) => enterFromDoor(choice));
+const directory = new Directory(resourcePath);
+const door = new DoorView(username ?? null, directory, (choice) => enterFromDoor(choice));
 const panels = new Panels();
 const scroll = new ScrollView({ unread: showUnread });
 const messages = new MessagesView(session.timeline, { retry, discard, added: itemAdded });
-const rooms = new RoomsView({
+const rooms = new RoomsView(directory, {
   go,
   changeName: () => openDoor({ room: session.room, everyone: session.room === null }),
 });
@@ -45,6 +48,11 @@ const composer = new ComposerView({
 });
 new PeopleView(session.people, () => session.room);
 new InviteView(() => session.room);
+// The list of rooms has a connection of its own, as long as somebody can see the list.
+new Seen([byId("door-room-field"), byId("rooms")], {
+  comes: () => directory.open(),
+  goes: () => directory.close(),
+});
 
 session.on("roundtrip", (ms) => status.roundTrip(ms));
 session.on("limits", () => composer.refresh());
@@ -54,6 +62,7 @@ session.on("paused", (pause) => status.paused(pause));
 session.on("state", (state) => {
   status.show(state);
   showQueue();
+  if (state.status === "open") directory.again(); // whoever was let in here may be let in there, too
   if (state.status === "stopped" && state.why?.code === "password_required") askPassword();
 });
 addEventListener("popstate", () => location.search !== routed && route());

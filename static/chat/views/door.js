@@ -1,8 +1,9 @@
 /** The first screen: who are you, and where do you want to go? */
 import { rememberedRooms } from "../memory.js";
 import { cleanName, hue, initials, ROOM_PATTERN } from "../text.js";
+import { DirectoryView } from "./directory.js";
 import { byId, paintAvatar, write } from "./dom.js";
-import { ROOM_PROBLEM } from "./rooms.js";
+import { closedWords, ROOM_PROBLEM, roomOf } from "./rooms.js";
 
 const FIRST_ROOM = "lounge";
 
@@ -11,13 +12,17 @@ export class DoorView {
   #form = byId("door-form");
   #name = byId("door-name"); // not there for a signed-in user
   #room = byId("door-room");
+  #rooms;
 
   /**
    * @param {string|null} username  who is signed in
+   * @param {import("../directory.js").Directory} directory  the rooms that exist
    * @param {(choice: {name: string, room: string|null}) => void} enter
    */
-  constructor(username, enter) {
+  constructor(username, directory, enter) {
     this.enter = enter;
+    this.#rooms = new DirectoryView("door", directory, this.#room, (room) => this.#take(room));
+    directory.on("change", () => this.#suggest());
     if (username)
       paintAvatar(this.#door.querySelector(".signed-in .avatar"), initials(username), hue(username));
     this.#form.addEventListener("submit", (event) => {
@@ -33,16 +38,33 @@ export class DoorView {
     if (this.#name) this.#name.value = name;
     this.#room.value = room ?? rememberedRooms()[0] ?? FIRST_ROOM;
     this.#form.elements.place.value = everyone ? "everyone" : "room";
-    byId("door-rooms").replaceChildren(...rememberedRooms().map((known) => new Option(known, known)));
+    this.#rooms.reset();
+    this.#suggest();
     this.#door.hidden = false;
     this.#placeChanged();
     this.#complain(this.#room, problem);
     const first = this.#name && !name ? this.#name : this.#room;
     first.focus();
+    if (first === this.#room) first.select(); // what is typed takes its place
   }
 
   close() {
     this.#door.hidden = true;
+  }
+
+  /** The browser's own list of the rooms visited last, where it would not cover a better one. */
+  #suggest() {
+    const known = this.#rooms.offered ? [] : rememberedRooms();
+    byId("door-rooms").replaceChildren(...known.map((room) => new Option(room, room)));
+  }
+
+  #take(room) {
+    if (room.closed) {
+      this.#complain(this.#room, closedWords(room));
+      return;
+    }
+    this.#room.value = room.name;
+    this.#submitted();
   }
 
   #placeChanged() {
@@ -53,8 +75,7 @@ export class DoorView {
 
   #submitted() {
     const name = this.#name ? cleanName(this.#name.value) : "";
-    const room =
-      this.#form.elements.place.value === "everyone" ? null : this.#room.value.trim().replace(/^#/, "");
+    const room = this.#form.elements.place.value === "everyone" ? null : roomOf(this.#room, this.#rooms);
     const nameWords = this.#name && !name ? "Others need something to call you." : "";
     const roomWords = room !== null && !ROOM_PATTERN.test(room) ? ROOM_PROBLEM : "";
     this.#complain(this.#room, roomWords);

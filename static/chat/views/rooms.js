@@ -2,19 +2,33 @@
 import { addressOf } from "../address.js";
 import { forgetRoom, rememberedRooms } from "../memory.js";
 import { hue, initials, ROOM_PATTERN } from "../text.js";
+import { DirectoryView } from "./directory.js";
 import { byId, paintAvatar, piece, write } from "./dom.js";
 
 export const ROOM_PROBLEM =
   "A room’s name has 1 to 128 letters (a to z), digits, dots, colons, dashes or underscores.";
+export const closedWords = ({ title }) => `“${title}” is closed: nobody can join it now.`;
+
+/** The room that is typed into a field: by its name, or by words that only one of the listed rooms has. */
+export function roomOf(field, listed) {
+  const typed = field.value.trim().replace(/^#/, "");
+  return ROOM_PATTERN.test(typed) ? typed : (listed.only?.name ?? typed);
+}
 
 export class RoomsView {
   #list = byId("room-list");
   #input = byId("room-input");
+  #listed;
   #current = null;
 
-  /** @param {{go: (room: string|null) => void, changeName: () => void}} on  a null room is everyone */
-  constructor(on) {
+  /**
+   * @param {import("../directory.js").Directory} directory  the rooms that exist
+   * @param {{go: (room: string|null) => void, changeName: () => void}} on  a null room is everyone
+   */
+  constructor(directory, on) {
     this.on = on;
+    this.#listed = new DirectoryView("side", directory, this.#input, (room) => this.#take(room));
+    directory.on("change", () => (byId("all-rooms-title").hidden = !this.#listed.offered));
     byId("rooms").addEventListener("click", (event) => this.#clicked(event));
     byId("room-form").addEventListener("submit", (event) => {
       event.preventDefault();
@@ -39,6 +53,9 @@ export class RoomsView {
     const rooms = rememberedRooms();
     if (room !== null && !rooms.includes(room)) rooms.unshift(room); // nothing could be remembered
     this.#list.replaceChildren(...rooms.map((known) => this.#row(known)));
+    this.#input.value = "";
+    write(byId("room-problem"), "");
+    this.#listed.reset(room);
   }
 
   #row(room) {
@@ -71,13 +88,17 @@ export class RoomsView {
   }
 
   #submitted() {
-    const room = this.#input.value.trim().replace(/^#/, "");
+    const room = roomOf(this.#input, this.#listed);
     if (!ROOM_PATTERN.test(room)) {
       write(byId("room-problem"), ROOM_PROBLEM);
       return;
     }
-    this.#input.value = "";
     this.on.go(room);
+  }
+
+  #take(room) {
+    if (room.closed) write(byId("room-problem"), closedWords(room));
+    else this.on.go(room.name);
   }
 }
 
