@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 
 from chat.realtime.layers import MemoryLayer, RedisLayer
 from tests.kit import ChatServer, Client, RawSocket, RedisServer, default_layer
+from tests.resource_kit import ResourceClient
 
 # A failed test shows what its servers wrote (docs/testing.md); its fixtures have chat's twins below.
 pytest_plugins = ["chat.realtime.testing.plugin"]
@@ -75,6 +76,25 @@ def app_server(_app_server: ChatServer) -> ChatServer:
     return _app_server
 
 
+@pytest.fixture(scope="session")
+def _postgres_app_server() -> Iterator[ChatServer]:
+    from tests.postgres import PostgresServer
+
+    for postgres in _running(PostgresServer()):
+        server = ChatServer(None, settings="tests.settings", env={"DATABASE_URL": postgres.url})
+        migrated = server.manage("migrate", "--verbosity", "0")
+        assert migrated.returncode == 0, migrated.stderr
+        yield from _running(server, allow_tracebacks=True)
+
+
+@pytest.fixture(params=["_app_server", "_postgres_app_server"], ids=["sqlite", "postgres"])
+def each_app_server(request: pytest.FixtureRequest) -> ChatServer:
+    """The test app on SQLite (``app_server``), then on PostgreSQL."""
+    server: ChatServer = request.getfixturevalue(request.param)
+    server.mark()
+    return server
+
+
 @pytest.fixture
 def start_server() -> Iterator[Callable[..., ChatServer]]:
     """``start_server(redis_url, workers=2, env={...})``: a server for this test alone, stopped after it."""
@@ -104,6 +124,20 @@ async def connect() -> AsyncIterator[Connect]:
         client = await Client.connect(url, **options)
         opened.append(client)
         return client
+
+    yield open_client
+    for client in opened:
+        await client.close()
+
+
+@pytest.fixture
+async def resources() -> AsyncIterator[Callable[..., Awaitable[ResourceClient]]]:
+    """``await resources(server)``: a connection to its resources, closed after the test."""
+    opened: list[ResourceClient] = []
+
+    async def open_client(server: ChatServer, **options: Any) -> ResourceClient:
+        opened.append(await ResourceClient.open(server, **options))
+        return opened[-1]
 
     yield open_client
     for client in opened:

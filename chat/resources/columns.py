@@ -18,6 +18,7 @@ from typing import Any
 from django.db import models
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime, parse_duration, parse_time
+from django.utils.duration import duration_microseconds
 
 MAX_TEXT = 10_000  # characters of one value
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
@@ -152,6 +153,12 @@ def _aware(text: str) -> datetime.datetime | None:
     return None if moment is None else moment.astimezone(datetime.UTC)
 
 
+def _duration(text: str) -> datetime.timedelta | None:
+    """What 64 bits of microseconds hold, as SQLite keeps it: 292,000 years."""
+    span = parse_duration(text)
+    return span if span is not None and abs(duration_microseconds(span)) < 2**63 else None
+
+
 def _uuid(value: Any) -> uuid.UUID:
     if type(value) is str and len(value) <= 45:
         try:
@@ -174,7 +181,7 @@ _PARSERS: dict[Kind, Callable[[Any], Any]] = {
     Kind.DATE: _moment(parse_date, "must be a date like 2025-12-31"),
     Kind.DATETIME: _moment(_aware, "must be a time like 2025-12-31T23:59:59Z"),
     Kind.TIME: _moment(parse_time, "must be a time of day like 23:59:59"),
-    Kind.DURATION: _moment(parse_duration, "must be a duration like P3DT12H or 12:30:00"),
+    Kind.DURATION: _moment(_duration, "must be a duration like P3DT12H or 12:30:00"),
     Kind.UUID: _uuid,
     Kind.OPAQUE: _opaque,
 }

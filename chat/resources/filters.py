@@ -237,9 +237,13 @@ def _compare(lookup: str) -> Callable[[Condition], Q]:
 
 def _lookup(condition: Condition, lookup: str, value: Any) -> Q:
     name = condition.column.attname
-    if condition.column.kind is not Kind.TEXT:
-        return Q(**{f"{name}__{lookup}": value})
-    return Q(Compared(F(name), lookup, value))
+    if condition.column.kind is Kind.TEXT:
+        return Q(Compared(F(name), lookup, value))
+    found = Q(**{f"{name}__{lookup}": value})
+    if condition.column.kind is Kind.INTEGER and condition.column.null:
+        # Beyond what the column holds Django takes all rows, or none: the empty ones too.
+        found &= Q(**{f"{name}__isnull": False})
+    return found
 
 
 def _like(pattern: Callable[[str], str], ignore_case: bool = False) -> Callable[[Condition], Q]:

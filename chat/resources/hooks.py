@@ -7,7 +7,8 @@
 Hooks of writes run inside the transaction, plain functions on its own thread: what they write with the ORM
 is committed or rolled back with the row. A BEFORE hook may change ``context.data`` and ``context.options``,
 or refuse by raising; an AFTER hook may change ``context.result``. What is raised becomes the answer:
-``unauthorized`` for Unauthorized and PermissionDenied, a ResourceError's own code, else ``hook_error``.
+``unauthorized`` for Unauthorized and PermissionDenied, a ResourceError's own code, ``rate_limited`` for
+RateLimited, else ``hook_error``; Disconnect closes the socket.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from django.core.exceptions import PermissionDenied
 from rest_framework import exceptions as drf
 
 from chat.realtime import hooks, log
-from chat.realtime.errors import BUGS, Forbidden, RealtimeError, Unauthenticated
+from chat.realtime.errors import BUGS, Disconnect, Forbidden, RateLimited, RealtimeError, Unauthenticated
 from chat.realtime.hooks import HookContext, HookPoint
 
 from .errors import HookError, ResourceError, Unauthorized
@@ -107,7 +108,7 @@ class ResourceContext(HookContext):
 
 def failure_of(error: BaseException, point: HookPoint) -> RealtimeError:
     """What the client is told of a hook that raised. A bug is logged, with a number that the client gets."""
-    if isinstance(error, ResourceError):
+    if isinstance(error, ResourceError | RateLimited | Disconnect):
         return error
     if isinstance(error, PermissionDenied | drf.PermissionDenied | drf.NotAuthenticated):
         return Unauthorized(str(error) or None)

@@ -6,11 +6,9 @@ what the server says.
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 import msgspec
-from django.utils.duration import duration_string
 from msgspec import UNSET, Struct, UnsetType
 
 from chat.realtime.envelope import MAX_DEPTH, MAX_ID_LENGTH, check_depth, check_numbers, timestamp
@@ -65,8 +63,6 @@ _decoder = msgspec.json.Decoder(Request)
 
 def _plain(value: Any) -> Any:
     """JSON for what serializers and hooks give beyond JSON's own types: lazy texts, sets of errors."""
-    if isinstance(value, timedelta):
-        return duration_string(value)
     if isinstance(value, dict):
         return dict(value)
     if isinstance(value, list | tuple | set | frozenset):

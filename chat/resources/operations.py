@@ -24,7 +24,7 @@ from chat.realtime.database import in_database
 from chat.realtime.errors import BUGS, RealtimeError
 
 from . import hooks, messages, meta, reading, registry, writing
-from .errors import InvalidOperation, OperationError, ResourceError
+from .errors import InvalidOperation, InvalidQuery, OperationError, ResourceError
 from .hooks import Options, ResourceContext, ResourceHook
 from .options import Query, read_options
 from .resource import CREATE, DELETE, META, READ, SUBSCRIBE, UPDATE, ModelResource
@@ -75,9 +75,15 @@ async def perform(consumer: ResourceConsumer, message: Request) -> Answer:
 
 
 def context_of(consumer: ResourceConsumer, message: Request, resource: ModelResource) -> ResourceContext:
-    """What hooks are told of a request."""
+    """What hooks are told of a request. Raises InvalidQuery."""
     raw = message.options or {}
     filters = raw.get("filters")
+    if filters is None:
+        filters = []
+    # Looked at here, since hooks look at them and append to them.
+    if not isinstance(filters, list) or not all(isinstance(one, dict) for one in filters):
+        words = "must be a list of objects"
+        raise InvalidQuery(f"options.filters {words}.", details={"filters": words})
     return ResourceContext(
         connection=consumer.connection,
         user=consumer.user,
@@ -89,7 +95,7 @@ def context_of(consumer: ResourceConsumer, message: Request, resource: ModelReso
         resource=resource,
         model=resource.model,
         options=Options(
-            filters=list(filters) if isinstance(filters, list) else filters or [],
+            filters=list(filters),
             columns=raw.get("columns"),
             sort=raw.get("sort"),
             preload=raw.get("preload"),
@@ -165,7 +171,7 @@ def _read(context: ResourceContext, loop: Any) -> Answer:
         return Answer(msgspec.Raw(messages.encode(data)), metadata)
     context.result, context.metadata = messages.plain(data), metadata
     _after(context, loop)
-    return Answer(context.result, context.metadata)
+    return Answer(msgspec.Raw(messages.encode(context.result)), context.metadata)
 
 
 def _write(context: ResourceContext, loop: Any) -> Answer:
@@ -183,7 +189,8 @@ def _write(context: ResourceContext, loop: Any) -> Answer:
         if hooks.has(_AFTER[operation]):
             context.result = messages.plain(context.result)
             _after(context, loop)
-    return Answer(msgspec.Raw(messages.encode(context.result)), context.metadata)
+        shown = messages.encode(context.result)  # what can't be shown is not committed
+    return Answer(msgspec.Raw(shown), context.metadata)
 
 
 def _meta(context: ResourceContext, loop: Any) -> Answer:

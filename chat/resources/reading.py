@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
@@ -11,15 +10,17 @@ from django.db.models import F, Window
 from django.db.models.functions import Collate, RowNumber
 
 from .columns import Column, Kind
-from .errors import NotFound
+from .errors import InvalidQuery, NotFound
 from .options import Preload, Query
-from .resource import READ
+from .resource import READ, ModelResource
 from .rights import Asking, may_read
 
 if TYPE_CHECKING:
-    from .resource import ModelResource
+    from .relations import Relation
 
 PRELOAD_LIMIT = 1000  # related rows of one row
+MOST_RELATED = 20_000  # related rows of all rows of a page
+MOST_CHECKED = 10_000  # rows that permissions are asked about one by one, for one request
 
 
 def parse_key(resource: ModelResource, key: Any) -> Any:
@@ -38,21 +39,39 @@ def _loose(resource: ModelResource, key: Any) -> Any:
 def read_one(asking: Asking, key: Any, query: Query) -> tuple[dict[str, Any], dict[str, Any]]:
     """A row and its metadata. Raises NotFound where it is not there, or not this user's."""
     resource = asking.resource
-    rows = resource.get_queryset(asking.user).filter(query.filters.q(), pk=parse_key(resource, key))
-    found = _shown(asking, rows[:1], query)
+    rows = resource.get_queryset(asking.user).filter(query.filters.q(), pk=parse_key(resource, key))[:1]
+    found = _shown(asking, _allowed(asking, rows) if resource.checks_objects else rows, query)
     if not found:
         raise NotFound()
     return found[0], {"total": 1}
 
 
 def read_many(asking: Asking, query: Query) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """A page of rows and its metadata: ``total`` that match, ``count`` in the page, ``limit``, ``offset``."""
-    rows = asking.resource.get_queryset(asking.user).filter(query.filters.q())
-    page = ordered(rows, query)[query.offset : query.offset + query.limit]
+    """A page of rows and its metadata: ``total`` that match, ``count`` in the page, ``limit``, ``offset``.
+
+    Raises InvalidQuery where too many rows would have to be looked at.
+    """
+    rows: Any = ordered(asking.resource.get_queryset(asking.user).filter(query.filters.q()), query)
+    if asking.resource.checks_objects:
+        rows = _allowed(asking, rows)  # all of them: neither a page nor a total may tell of the others
+    page = rows[query.offset : query.offset + query.limit]
     found = _shown(asking, page, query) if query.limit else []
-    whole = len(found) < query.limit and (found or not query.offset)
-    total = query.offset + len(found) if whole and not asking.resource.checks_objects else rows.count()
+    if len(found) < query.limit and (found or not query.offset):
+        total = query.offset + len(found)
+    else:
+        total = len(rows) if isinstance(rows, list) else rows.count()
     return found, {"total": total, "count": len(found), "limit": query.limit, "offset": query.offset}
+
+
+def _allowed(asking: Asking, rows: models.QuerySet[Any]) -> list[models.Model]:
+    """Those that permissions, asked about each, let this user see. Raises InvalidQuery."""
+    found = list(rows[: MOST_CHECKED + 1])
+    if len(found) > MOST_CHECKED:
+        raise InvalidQuery(
+            "Too many records would have to be looked at one by one. Narrow it with filters.",
+            details={"filters": f"leave more than {MOST_CHECKED:,} records"},
+        )
+    return [one for one in found if asking.allows(one)]
 
 
 def ordered(rows: models.QuerySet[Any], query: Query) -> models.QuerySet[Any]:
@@ -70,30 +89,24 @@ def _order(column: Column, descending: bool, alias: str) -> Any:
     return value.desc(nulls_last=True) if descending else value.asc(nulls_first=True)
 
 
-def _shown(asking: Asking, rows: models.QuerySet[Any], query: Query) -> list[dict[str, Any]]:
-    """Rows as the client sees them, with what it wants beside."""
+def _shown(asking: Asking, rows: Any, query: Query) -> list[dict[str, Any]]:
+    """Rows as the client sees them, with what it wants beside. ``rows``: a queryset, or the rows."""
     shape = asking.resource.representation
-    needed = [one.relation.attname for one in query.preload if one.relation.attname is not None]
-    pk = asking.resource.pk.attname
+    needed = list(dict.fromkeys(one.relation.attname for one in query.preload))
     if not shape.plain or asking.resource.checks_objects:
-        instances = [one for one in rows if not asking.resource.checks_objects or asking.allows(one)]
+        instances = list(rows)
         found = [shape.of_instance(one, query.columns, asking.context) for one in instances]
-        keys = [{name: getattr(one, name) for name in (pk, *needed)} for one in instances]
+        keys = [{name: getattr(one, name) for name in needed} for one in instances]
     else:
         attnames = shape.attnames_of(query.columns)
         if not query.preload:
-            return shape.tuple_renderer(query.columns)(_tuples(rows, attnames))
-        extra = list(dict.fromkeys((pk, *needed)))
-        values = list(_tuples(rows, [*attnames, *extra]))
+            return shape.tuple_renderer(query.columns)(rows.values_list(*attnames))
+        values = list(rows.values_list(*attnames, *needed))
         found = shape.tuple_renderer(query.columns)([one[: len(attnames)] for one in values])
-        keys = [dict(zip(extra, one[len(attnames) :], strict=True)) for one in values]
+        keys = [dict(zip(needed, one[len(attnames) :], strict=True)) for one in values]
     for preload in query.preload:
         _attach(asking, preload, found, keys)
     return found
-
-
-def _tuples(rows: models.QuerySet[Any], attnames: Sequence[str]) -> Any:
-    return rows.values_list(*attnames)
 
 
 # --- related rows ---------------------------------------------------------------------------------
@@ -102,47 +115,65 @@ def _tuples(rows: models.QuerySet[Any], attnames: Sequence[str]) -> Any:
 def _attach(
     asking: Asking, preload: Preload, found: list[dict[str, Any]], keys: list[dict[str, Any]]
 ) -> None:
-    """Put the related rows of all these rows under the relation's name: one query."""
+    """Put the related rows of all these rows under the relation's name: one query, or two."""
     relation, query = preload.relation, preload.query
-    own = relation.attname or asking.resource.pk.attname
-    wanted = {one[own] for one in keys if one[own] is not None}
-    groups = _related(asking, preload, wanted) if wanted else {}
+    wanted = {one[relation.attname] for one in keys} - {None}
+    may = bool(wanted) and may_read(relation.resource, asking.user)
+    groups = _related(asking, preload, wanted) if may else {}
+    begin, end = query.offset, query.offset + _limit(query)
     for row, key in zip(found, keys, strict=True):
-        rows = groups.get(key[own], [])
-        if relation.many:
-            row[relation.name] = rows[: min(query.limit, PRELOAD_LIMIT)]
-        else:
+        rows = groups.get(key[relation.attname], [])
+        if not relation.many:
             row[relation.name] = rows[0] if rows else None
+        else:
+            row[relation.name] = rows[begin:end] if relation.resource.checks_objects else rows
+
+
+def _limit(query: Query) -> int:
+    return min(query.limit, PRELOAD_LIMIT)
 
 
 def _related(asking: Asking, preload: Preload, wanted: set[Any]) -> dict[Any, list[dict[str, Any]]]:
-    """The related rows by whose they are; only those that this user may see."""
+    """The related rows by whose they are; only those that this user may see. Raises InvalidQuery."""
     relation, query = preload.relation, preload.query
-    resource = relation.resource
+    resource, shape = relation.resource, relation.resource.representation
     mine = Asking(resource, asking.user, READ, auth=asking.request.auth)
-    if not may_read(resource, asking.user):
-        return {}
-    rows = resource.get_queryset(asking.user).filter(query.filters.q(), **{f"{relation.key}__in": wanted})
+    visible = resource.get_queryset(asking.user).filter(query.filters.q())
+    rows = visible
+    if type(resource).get_queryset is not ModelResource.get_queryset:
+        # What it joins, or makes distinct, must not meet the join that says whose a row is.
+        rows = resource.model._base_manager.using(visible.db).filter(pk__in=visible.values("pk"))
+    rows = rows.filter(**{f"{relation.key}__in": wanted}).annotate(_whose=F(relation.key))
     order = [*[_order(column, down, rows.db) for column, down in query.sort], F("pk").asc()]
-    if relation.many:
+    if relation.many and not resource.checks_objects:
         rows = rows.annotate(
-            _whose=F(relation.key),
             _place=Window(RowNumber(), partition_by=[F(relation.key)], order_by=order),
-        ).filter(_place__gt=query.offset, _place__lte=query.offset + min(query.limit, PRELOAD_LIMIT))
-    else:
-        rows = rows.annotate(_whose=F(relation.key))
-    rows = rows.order_by(*order)
-    shape = resource.representation
+        ).filter(_place__gt=query.offset, _place__lte=query.offset + _limit(query))
+    rows = rows.order_by(*order)[: MOST_RELATED + 1]
     groups: dict[Any, list[dict[str, Any]]] = {}
     if shape.plain and not resource.checks_objects:
-        attnames = shape.attnames_of(query.columns)
-        values = list(rows.values_list("_whose", *attnames))
+        values = list(rows.values_list("_whose", *shape.attnames_of(query.columns)))
+        _check_count(relation, values)
         shown = shape.tuple_renderer(query.columns)([one[1:] for one in values])
         for value, row in zip(values, shown, strict=True):
             groups.setdefault(value[0], []).append(row)
-    else:
-        for one in rows:
-            if not resource.checks_objects or mine.allows(one):
-                row = shape.of_instance(one, query.columns, mine.context)
-                groups.setdefault(one._whose, []).append(row)
+        return groups
+    pairs = list(rows.values_list("_whose", "pk"))
+    _check_count(relation, pairs)
+    known = {
+        one.pk: shape.of_instance(one, query.columns, mine.context)
+        for one in visible.filter(pk__in={key for _, key in pairs})
+        if not resource.checks_objects or mine.allows(one)
+    }
+    for whose, key in pairs:
+        if key in known:
+            groups.setdefault(whose, []).append(known[key])
     return groups
+
+
+def _check_count(relation: Relation, rows: list[Any]) -> None:
+    if len(rows) > MOST_RELATED:
+        raise InvalidQuery(
+            "Too many related records: lower the limits.",
+            details={"relation": relation.name, "limit": f"gives more than {MOST_RELATED:,} records"},
+        )

@@ -66,10 +66,11 @@ def discover() -> None:
 
 
 def on_register(listener: Callable[[ModelResource], None]) -> None:
-    """Call ``listener`` with every resource, those that are there already too."""
+    """Call ``listener`` with every resource that has a table, those that are there already too."""
     _listeners.append(listener)
     for resource in all_resources():
-        listener(resource)
+        if resource.has_table():  # the system check says so of one that has not
+            listener(resource)
 
 
 def all_resources() -> list[ModelResource]:
@@ -84,7 +85,9 @@ def find(name: str) -> ModelResource | None:
 def resources_of(model: type[models.Model]) -> list[ModelResource]:
     """Those of a model, its proxies included."""
     concrete = model._meta.concrete_model
-    return [one for one in _resources.values() if one.model._meta.concrete_model is concrete]
+    return [
+        one for one in _resources.values() if one.has_table() and one.model._meta.concrete_model is concrete
+    ]
 
 
 def lookup(schema: str | None, entity: str) -> ModelResource:
@@ -124,6 +127,7 @@ def _add(name: str, cls: type[ModelResource]) -> ModelResource:
     resource = cls(schema, entity)
     _resources[schema, entity] = resource
     _by_entity.setdefault(entity, []).append(resource)
-    for listener in _listeners:
-        listener(resource)
+    if cls.has_table():
+        for listener in _listeners:
+            listener(resource)
     return resource

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Relation:
     """``many``: a list of rows, else one or null. ``key``: where the related rows say whose they are, as an
-    ORM path from them; ``attname``: for a foreign key, this model's own column that says which row it is."""
+    ORM path from them; ``attname``: this model's own column with what stands there."""
 
     name: str
     resource: ModelResource
     many: bool
     key: str
-    attname: str | None
+    attname: str
 
 
 def relation_of(resource: ModelResource, name: str) -> Relation | None:
@@ -49,10 +49,12 @@ def _build(resource: ModelResource, name: str, target: str) -> Relation:
     if field.concrete and not field.many_to_many:
         return Relation(name, related, False, field.target_field.attname, field.attname)
     if field.concrete:  # many to many, from this side
-        return Relation(name, related, True, field.remote_field.name or field.related_query_name(), None)
+        key = field.remote_field.name or field.related_query_name()
+        return Relation(name, related, True, key, resource.pk.attname)
     if not hasattr(field, "field"):
         raise LookupError(f"{name!r} is a relation of a kind that can't be preloaded")
-    return Relation(name, related, not field.one_to_one, field.field.name, None)
+    own = resource.pk if field.many_to_many else field.field.target_field
+    return Relation(name, related, not field.one_to_one, field.field.name, own.attname)
 
 
 def _query_name(resource: ModelResource, name: str) -> str:

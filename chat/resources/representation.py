@@ -12,7 +12,7 @@ from typing import Any
 
 from django.core.exceptions import FieldDoesNotExist
 from django.db import models
-from django.utils.duration import duration_string
+from django.utils import timezone
 from rest_framework import ISO_8601, serializers
 from rest_framework.fields import BigIntegerField
 from rest_framework.settings import api_settings
@@ -36,6 +36,9 @@ _AS_IS = (
     serializers.UUIDField,
 )
 
+# What a serializer overrides to show something else than its fields as they are.
+_DECIDING = ("__init__", "__new__", "get_fields", "fields", "_readable_fields", "data", "to_representation")
+
 
 class Representation:
     """How a serializer shows a model's rows. ``plain``: as columns alone."""
@@ -48,10 +51,9 @@ class Representation:
         self.names: tuple[str, ...] = tuple(name for name, field in fields.items() if not field.write_only)
         self._concrete = {name: self._concrete_of(fields[name]) for name in self.names}
         converters = {name: _converter(fields[name], self._concrete[name]) for name in self.names}
-        overrides = getattr(serializer, "to_representation", None)
         self.plain: bool = (
             bool(self.names)
-            and overrides is serializers.Serializer.to_representation
+            and _is_as_declared(serializer)
             and all(convert is not None for convert in converters.values())
         )
         self._columns: dict[str, tuple[str, Convert]] = {}
@@ -108,8 +110,9 @@ class Representation:
         """What clients see of a model instance."""
         if self.plain:
             return {name: convert(getattr(instance, attname)) for name, attname, convert in self._of(names)}
-        shown = self.serializer(instance, context=context).data
-        return dict(shown) if len(names) == len(self.names) else {name: shown[name] for name in names}
+        with timezone.override(datetime.UTC):
+            shown = self.serializer(instance, context=context).data
+        return {name: shown[name] for name in names if name in shown}  # its fields may depend on the user
 
     def _of(self, names: Sequence[str]) -> list[tuple[str, str, Convert]]:
         return [(name, *self._columns[name]) for name in names]
@@ -125,6 +128,14 @@ class Representation:
         return (
             found if isinstance(found, models.Field) and found.concrete and not found.many_to_many else None
         )
+
+
+def _is_as_declared(serializer: type[Any]) -> bool:
+    """Whether a serializer shows its fields and nothing else, whoever asks."""
+    known = (serializers.Serializer, serializers.ModelSerializer)
+    return issubclass(serializer, serializers.Serializer) and all(
+        any(getattr(serializer, name) is getattr(one, name, None) for one in known) for name in _DECIDING
+    )
 
 
 def _same(value: Any) -> Any:
@@ -151,10 +162,8 @@ def _converter(field: Any, concrete: models.Field[Any, Any] | None) -> Convert |
         return _same if field.pk_field is None else None
     if kind is serializers.DateTimeField:
         return _utc if _is_iso(field, api_settings.DATETIME_FORMAT) else None
-    if kind is serializers.DecimalField:
+    if kind is serializers.DecimalField or kind is serializers.DurationField:
         return lambda value: None if value is None else field.to_representation(value)
-    if kind is serializers.DurationField:
-        return lambda value: None if value is None else duration_string(value)
     if kind is serializers.JSONField:
         return None if field.binary or field.encoder is not None else _same
     if kind is serializers.DateField:

@@ -77,6 +77,16 @@ class ModelResource:
 
     # --- what follows from the declaration ------------------------------------------------------------
 
+    @classmethod
+    def has_table(cls) -> bool:
+        """Whether ``model`` is one that rows can be of."""
+        model = getattr(cls, "model", None)
+        return (
+            isinstance(model, type)
+            and issubclass(model, models.Model)
+            and not (model._meta.abstract or model._meta.swapped)
+        )
+
     @cached_property
     def serializer(self) -> type[serializers.BaseSerializer[Any]]:
         """The serializer of one row."""

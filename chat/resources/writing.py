@@ -3,11 +3,13 @@ the hooks around it."""
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, models, router, transaction
+from django.db import DataError, IntegrityError, models, router, transaction
 from django.db.models import ProtectedError, RestrictedError
+from django.utils import timezone
 from rest_framework import exceptions as drf
 from rest_framework.fields import get_error_detail
 
@@ -19,6 +21,7 @@ from .resource import CREATE, DELETE, READ, UPDATE
 from .rights import Asking
 
 CONFLICT = "The data conflicts with another record."
+UNFIT = "A value is more than the database can keep."
 
 
 def create(asking: Asking, data: Any) -> dict[str, Any]:
@@ -82,10 +85,27 @@ def _checked(asking: Asking, instance: Any, data: Any) -> Any:
         raise Invalid("data must be an object.", details={"data": ["must be an object"]})
     options: dict[str, Any] = {"data": data, "context": asking.context, "partial": instance is not None}
     serializer = asking.resource.serializer(instance, **options)
-    with _told(CREATE if instance is None else UPDATE):
+    _check_values(data)
+    # A time without a zone is UTC, as in filters.
+    with _told(CREATE if instance is None else UPDATE), timezone.override(datetime.UTC):
         if not serializer.is_valid():
             raise Invalid(details=dict(serializer.errors))
     return serializer
+
+
+def _check_values(data: dict[str, Any]) -> None:
+    """Refuse what serializers let pass and no database, or not each, can keep. Raises Invalid."""
+    for name, value in data.items():
+        if _holds_nul(value):
+            raise Invalid(details={name: ["Null characters are not allowed."]})
+
+
+def _holds_nul(value: Any) -> bool:
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any("\0" in key or _holds_nul(one) for key, one in value.items())
+    return isinstance(value, list) and any(_holds_nul(one) for one in value)
 
 
 def _shown(asking: Asking, instance: Any) -> dict[str, Any]:
@@ -116,6 +136,8 @@ class _told:
             raise OperationError.of(self.operation, "Other records refer to this one.") from None
         if isinstance(error, IntegrityError):
             raise OperationError.of(self.operation, CONFLICT) from None
+        if isinstance(error, DataError | OverflowError):
+            raise Invalid(details={"non_field_errors": [UNFIT]}) from None
 
 
 def _by_field(details: Any) -> dict[str, Any]:

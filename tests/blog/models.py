@@ -63,6 +63,38 @@ class Note(models.Model):
         return self.text
 
 
+class Passport(models.Model):
+    """Whoever has one can't be deleted."""
+
+    holder = models.OneToOneField(Person, models.PROTECT, related_name="passport")
+    number = models.PositiveSmallIntegerField(unique=True)
+
+    def __str__(self) -> str:
+        return str(self.number)
+
+
+class Parcel(models.Model):
+    """A column of each kind, under a key that is a text."""
+
+    code = models.CharField(max_length=20, primary_key=True)
+    pieces = models.IntegerField(null=True, blank=True)
+    small = models.SmallIntegerField(null=True, blank=True)
+    weight = models.FloatField(null=True, blank=True)
+    price = models.DecimalField(max_digits=6, decimal_places=2, null=True, blank=True)
+    fragile = models.BooleanField(null=True, blank=True)
+    day = models.DateField(null=True, blank=True)
+    moment = models.DateTimeField(null=True, blank=True)
+    time = models.TimeField(null=True, blank=True)
+    span = models.DurationField(null=True, blank=True)
+    reference = models.UUIDField(null=True, blank=True)
+    address = models.GenericIPAddressField(null=True, blank=True)
+    contents = models.JSONField(null=True, blank=True)
+    words = models.TextField(blank=True, default="")
+
+    def __str__(self) -> str:
+        return self.code
+
+
 class Audit(models.Model):
     """What hooks write down, in the transaction of what they write about."""
 

@@ -6,7 +6,7 @@ from rest_framework import serializers
 from rest_framework.permissions import AllowAny, BasePermission, IsAuthenticated, IsAuthenticatedOrReadOnly
 
 from chat.resources import ModelResource, register
-from tests.blog.models import Note, Person, Post, Tag
+from tests.blog.models import Note, Parcel, Passport, Person, Post, Tag
 
 
 @register("public.users")
@@ -15,7 +15,7 @@ class UserResource(ModelResource):
     fields = ["id", "name", "email", "status", "age"]
     filter_fields = ["id", "name", "email", "status", "age"]
     sort_fields = ["id", "name", "age"]
-    preload = {"posts": "public.posts"}
+    preload = {"posts": "public.posts", "passport": "public.passports"}
     permission_classes = [AllowAny]
 
 
@@ -41,6 +41,16 @@ class TagResource(ModelResource):
     preload = {"posts": "public.posts"}
 
 
+@register("public.words")
+class WordResource(ModelResource):
+    """The same table, for reading alone."""
+
+    model = Tag
+    fields = ["id", "word"]
+    permission_classes = [AllowAny]
+    operations = ["read", "meta"]
+
+
 @register("public.notes")
 class NoteResource(ModelResource):
     """Each user's own."""
@@ -57,6 +67,26 @@ class NoteResource(ModelResource):
 
     def perform_create(self, serializer: Any, user: Any) -> Any:
         return serializer.save(owner=user)
+
+
+@register("public.passports")
+class PassportResource(ModelResource):
+    model = Passport
+    fields = ["id", "holder", "number"]
+    filter_fields = ["number", "holder"]
+    preload = {"holder": "public.users"}
+    permission_classes = [AllowAny]
+
+
+@register("public.parcels")
+class ParcelResource(ModelResource):
+    """A column of each kind, all of which may be asked and written."""
+
+    model = Parcel
+    fields = [field.name for field in Parcel._meta.fields]
+    filter_fields = fields
+    sort_fields = [name for name in fields if name not in ("address", "contents")]
+    permission_classes = [AllowAny]
 
 
 class MayPublish(BasePermission):
@@ -120,6 +150,37 @@ class GuardedResource(ModelResource):
     filter_fields = ["id", "title"]
     sort_fields = ["id"]
     permission_classes = [OwnPosts]
+
+
+@register("guarded.authors")
+class GuardedAuthorResource(ModelResource):
+    """With rows beside them that not everybody sees: each, and all of them."""
+
+    model = Person
+    fields = ["id", "name"]
+    filter_fields = ["id"]
+    preload = {"posts": "guarded.entries", "edited": "staff.drafts"}
+
+
+@register("published.labels")
+class PublishedTagResource(ModelResource):
+    """The tags of public posts: found by the relation that they are also preloaded by."""
+
+    model = Tag
+    fields = ["id", "word"]
+    filter_fields = ["word"]
+    sort_fields = ["word"]
+
+    def get_queryset(self, user: Any) -> Any:
+        return Tag.objects.filter(posts__title__startswith="public").distinct()
+
+
+@register("published.articles")
+class PublishedPostResource(ModelResource):
+    model = Post
+    fields = ["id", "title"]
+    filter_fields = ["id", "title"]
+    preload = {"tags": "published.labels"}
 
 
 @register("public.people")

@@ -20,6 +20,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.module_loading import import_string
 
 from chat.realtime import config, supervisor
+from chat.resources.checks import TAG
 
 BACKLOG = 4096  # connections that wait to be accepted, of all workers together
 LARGEST_WORKERS = 64
@@ -80,9 +81,9 @@ class Command(BaseCommand):
     def _check(self, options: dict[str, Any]) -> None:
         """What would break at once stops the start, in one line."""
         settings.WEB_CONCURRENCY = options["workers"]
-        found = checks.run_checks(tags=[checks.Tags.compatibility], include_deployment_checks=True)
-        for message in found:
-            if not message.id or not message.id.startswith("chat."):
+        tags = [checks.Tags.compatibility, TAG]
+        for message in checks.run_checks(tags=tags, include_deployment_checks=True):
+            if not message.id or not message.id.startswith(("chat.", "resources.")):
                 continue
             if message.level >= checks.ERROR:
                 raise CommandError(f"{message.msg} {message.hint or ''}".strip())
