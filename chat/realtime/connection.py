@@ -46,13 +46,14 @@ class Connection:
 
     __slots__ = (
         "_backlog",
+        "_bytes_out",
+        "_messages_out",
         "_metadata",
         "_waiters",
         "address",
         "asked",
         "busy_since",
         "bytes_in",
-        "bytes_out",
         "claims",
         "clear",
         "close_code",
@@ -65,7 +66,6 @@ class Connection:
         "id",
         "last_activity",
         "messages_in",
-        "messages_out",
         "room",
         "rooms",
         "rtt",
@@ -84,7 +84,7 @@ class Connection:
         self.state = State.CONNECTING
         # While ``clear``, the socket is open, and nothing waits for it to take more: who has a frame's bytes
         # may give them to ``send_bytes``, the socket's own send, and what it leaves to the transport's
-        # ``write_rest``. None where there is no plain socket below.
+        # ``write_rest``. None where there is no plain socket below. Its groups know of each change.
         self.clear = False
         self.send_bytes: Callable[[bytes], int] | None = None
         # The largest window that a compressed frame for it may need (``Frame.window``); 0: it takes none.
@@ -102,7 +102,8 @@ class Connection:
         self.address: str | None = None
         self.user_agent = ""
         self.connected_at = self.last_activity = time.time()
-        self.messages_in = self.messages_out = self.bytes_in = self.bytes_out = self.dropped = 0
+        self.messages_in = self.bytes_in = self.dropped = 0
+        self._messages_out = self._bytes_out = 0  # while ``clear``, what its groups counted comes on top
         self.busy_since: float | None = None  # loop time at which the running handler began
         self.close_code: int | None = None
         self._backlog: deque[Frame] | None = None  # made when the transport first says "not now"
@@ -114,31 +115,45 @@ class Connection:
         """Queue one frame and return at once; False when the connection's policy dropped it."""
         taken = self.take(frame)
         if taken:
-            counters = self.hub.counters
-            counters.messages_out += 1
-            counters.sent_payload(frame.payload, 1)
+            self.hub.counters.gave(frame.payload, 1)
         return taken
 
     def take(self, frame: Frame) -> bool:
         """``push`` for a frame of many receivers, which the hub counts."""
         if self.state is not State.OPEN:
             return False
-        if self._backlog is None and self.transport.ready:
+        if self.clear:
+            self.write_now(frame.wire_for(self.window))
+        elif self._backlog is None and self.transport.ready:
             self.transport.write_frame(frame)
         elif not self._queue(frame):
             return False
-        self.messages_out += 1
-        self.bytes_out += len(frame.payload)
+        self.count(1, len(frame.payload))
         return True
 
-    def push_all(self, frames: list[Frame]) -> int:
-        """``push`` for several frames: one write where the socket is free. Returns how many were taken."""
-        if self.state is State.OPEN and self._backlog is None and self.transport.ready:
-            self.transport.write_frames(frames)
-            self.messages_out += len(frames)
-            self.bytes_out += sum([len(frame.payload) for frame in frames])
-            return len(frames)
-        return sum([self.take(frame) for frame in frames])
+    def push_all(self, frames: list[Frame]) -> tuple[int, int]:
+        """``take`` for several frames: one write where the socket is free. Returns how many were taken, and
+        their bytes of payload."""
+        if len(frames) > 1 and self.state is State.OPEN and self._backlog is None and self.transport.ready:
+            size = sum([len(frame.payload) for frame in frames])
+            if self.clear:
+                window = self.window
+                self.write_now(b"".join([frame.wire_for(window) for frame in frames]))
+            else:
+                self.transport.write_frames(frames)
+            self.count(len(frames), size)
+            return len(frames), size
+        taken = [len(frame.payload) for frame in frames if self.take(frame)]
+        return len(taken), sum(taken)
+
+    def write_now(self, data: bytes) -> None:
+        """Bytes straight to the socket; only while ``clear``, and the caller counts."""
+        try:
+            taken = self.send_bytes(data)  # type: ignore[misc]  # it is there while ``clear``
+        except OSError:
+            taken = 0  # full, or broken: then the reactor meets the error in its turn
+        if taken != len(data):
+            self.transport.write_rest(data[taken:])
 
     async def send(self, frame: Frame) -> None:
         """Queue a reply; while the buffer is full, wait for this client to read (only its own handler
@@ -172,7 +187,7 @@ class Connection:
 
     def pause(self) -> None:
         """The transport takes no more for now."""
-        self.clear = False
+        self._turn(False)
 
     @property
     def queue_depth(self) -> int:
@@ -180,12 +195,18 @@ class Connection:
         return 0 if self._backlog is None else len(self._backlog)
 
     def _look(self) -> None:
-        self.clear = (
+        self._turn(
             self.send_bytes is not None
             and self.state is State.OPEN
             and self._backlog is None
             and self.transport.ready
         )
+
+    def _turn(self, clear: bool) -> None:
+        if clear is not self.clear:
+            self.clear = clear
+            for group in self.groups:
+                self.hub.groups[group].turned(self)
 
     def _queue(self, frame: Frame) -> bool:
         backlog = self._backlog
@@ -239,7 +260,7 @@ class Connection:
         if self.state is not State.OPEN:
             return
         self.state = moved(self.state, State.CLOSING)
-        self.clear = False
+        self._turn(False)
         self.close_code = code
         lost = code in (CloseCode.SLOW_CONSUMER, CloseCode.HEARTBEAT_MISSED)
         if not lost and self._backlog:
@@ -257,7 +278,7 @@ class Connection:
             self.close_code = code
         if before is not State.CONNECTING:
             add(self.hub.counters.closes, close_label(self.close_code))
-        self.clear = False
+        self._turn(False)
         self._backlog = None
         self._wake()
 
@@ -265,7 +286,7 @@ class Connection:
         """The transport is gone; the server is about to tell the consumer. Nobody waits for it any more."""
         if self.state is State.OPEN:
             self.state = moved(self.state, State.CLOSING)
-        self.clear = False
+        self._turn(False)
         self._backlog = None
         self._wake()
 
@@ -315,6 +336,27 @@ class Connection:
         self._metadata = checked({key: value for key, value in self.metadata.items() if key not in keys})
 
     # --- counting ---------------------------------------------------------------------------------
+
+    @property
+    def messages_out(self) -> int:
+        """Messages for the client that were handed on or wait here."""
+        if not self.clear:
+            return self._messages_out
+        groups = self.hub.groups
+        return self._messages_out + sum([groups[name].messages for name in self.groups])
+
+    @property
+    def bytes_out(self) -> int:
+        """Their payload."""
+        if not self.clear:
+            return self._bytes_out
+        groups = self.hub.groups
+        return self._bytes_out + sum([groups[name].bytes for name in self.groups])
+
+    def count(self, messages: int, size: int) -> None:
+        """Count messages for the client, with ``size`` bytes of payload in all."""
+        self._messages_out += messages
+        self._bytes_out += size
 
     def received(self, size: int) -> None:
         """Count one message of ``size`` bytes from the client."""

@@ -69,7 +69,8 @@ class Counters:
         self.messages_in = self.messages_out = self.dropped = 0
         self.slow_closed = self.accepted = self.refused = self.deaf = 0
         self.rate_limited = 0  # messages that were refused for coming too fast
-        self.bytes_in = self.bytes_out = 0  # of connections that are gone; open ones have their own
+        self.bytes_in = 0  # of connections that are gone; open ones have their own
+        self.bytes_out = 0  # of all
         self.received: dict[str, int] = {}  # messages by type: those that a handler was there for
         self.sent: dict[bytes, int] = {}  # messages by type
         self.outcomes: dict[str, int] = {}  # "type outcome" of messages, where MessageMetrics stands
@@ -87,6 +88,12 @@ class Counters:
             kind = kind if len(self.handling) < MAX_KEYS else OTHER
             histogram = self.handling.setdefault(kind, Histogram())
         histogram.observe(seconds)
+
+    def gave(self, payload: bytes, times: int) -> None:
+        """A message was handed to so many clients."""
+        self.messages_out += times
+        self.bytes_out += len(payload) * times
+        self.sent_payload(payload, times)
 
     def sent_payload(self, payload: bytes, times: int) -> None:
         """A message went to so many clients."""

@@ -17,9 +17,11 @@ from copy import deepcopy
 from typing import Any
 
 from . import config, log
+from .compression import NEVER
 from .connection import Connection, Transport
 from .counters import Counters
 from .frames import Frame
+from .group import Group, give_each
 from .work import Work
 
 logger = logging.getLogger("chat.realtime")
@@ -44,7 +46,7 @@ class Hub:
         self.started_at = time.time()
         self.counters = Counters()
         self.connections: dict[str, Connection] = {}
-        self.groups: dict[str, dict[Connection, None]] = {}
+        self.groups: dict[str, Group] = {}
         self.works: dict[Work, None] = {}  # what runs beside connections' inboxes
         self.listening: set[str] = set()  # groups that it hears as a worker
         self.draining = False
@@ -69,7 +71,6 @@ class Hub:
         """Forget a connection and leave its groups."""
         if self.connections.pop(connection.id, None) is not None:
             self.counters.bytes_in += connection.bytes_in
-            self.counters.bytes_out += connection.bytes_out
         for group in list(connection.groups):
             self.leave(group, connection)
 
@@ -92,11 +93,11 @@ class Hub:
         """
         members = self.groups.get(group)
         if members is None:
-            members = self.groups[group] = {}
+            members = self.groups[group] = Group()
             answer = self._subscribing[group] = self.layer.subscribe(group)
             answer.add_done_callback(lambda done: self._subscribed(group, done))
         if connection not in members:
-            members[connection] = None
+            members.add(connection)
             connection.groups.append(group)
         waiting = self._subscribing.get(group)
         if waiting is None:
@@ -117,7 +118,7 @@ class Hub:
         members = self.groups.get(group)
         if members is None or connection not in members:
             return
-        del members[connection]
+        members.remove(connection)
         connection.groups.remove(group)
         if not members:
             del self.groups[group]
@@ -129,7 +130,7 @@ class Hub:
     def deliver(self, batch: list[tuple[str, dict[str, Any]]]) -> None:
         """Give what one loop turn brought to the members, in order.
 
-        Two messages or more for one connection become one write: a system call is 5 µs.
+        Two messages or more for one connection become one write: a system call is 4 µs.
         """
         if len(batch) == 1:
             group, message = batch[0]
@@ -140,6 +141,8 @@ class Hub:
                 if "at" in message:
                     self._timed(group, message["at"])
                 return
+        elif self._give_run(batch):
+            return
         outbox: dict[Connection, list[Frame]] = {}
         stamped: list[tuple[str, float]] = []
         for group, message in batch:
@@ -150,9 +153,10 @@ class Hub:
                 if "at" in message:
                     stamped.append((group, message["at"]))
                 without = message.get("except")
-                members = self.groups.get(group, {})
-                if members:
-                    self.counters.sent_payload(frame.payload, len(members) - _excluded(members, without))
+                members = self.groups.get(group)
+                if members is None:
+                    continue
+                self.counters.sent_payload(frame.payload, len(members) - len(self._among(members, without)))
                 for connection in members:
                     if without is None or connection.id not in without:
                         frames = outbox.get(connection)
@@ -180,33 +184,44 @@ class Hub:
             listener(self, message)
 
     def give(self, members: Iterable[Connection], frame: Frame, without: list[str] | None = None) -> None:
-        """One frame to many. The loop below is the product: 6 µs a turn, 5 of them the system call."""
-        wire, window, size, sent = frame.wire, frame.window, len(frame.payload), 0
-        for connection in members:
-            if without is not None and connection.id in without:
-                continue
-            if connection.clear:
-                data = wire if connection.window < window else frame.packed
-                try:
-                    taken = connection.send_bytes(data)  # type: ignore[misc]
-                except OSError:
-                    taken = 0  # full, or broken: then the reactor meets the error in its turn
-                if taken != len(data):
-                    connection.transport.write_rest(data[taken:])
-                connection.messages_out += 1
-                connection.bytes_out += size
-                sent += 1
-            else:
-                sent += connection.take(frame)
-        self.counters.messages_out += sent
+        """One frame to many. Fastest for a group, which keeps the ways to its members' sockets."""
+        if isinstance(members, Group) and frame.window == NEVER:
+            sent, _ = members.give([frame], self._among(members, without))
+        else:
+            sent = give_each(members, frame, without or ())
         if sent:
-            self.counters.sent_payload(frame.payload, sent)
+            self.counters.gave(frame.payload, sent)
+
+    def _among(self, members: Group, idents: list[str] | None) -> dict[Connection, None]:
+        """Those members that a message leaves out."""
+        found = [self.connections.get(ident) for ident in idents or ()]
+        return {one: None for one in found if one is not None and one in members}
+
+    def _give_run(self, batch: list[tuple[str, dict[str, Any]]]) -> bool:
+        """Several plain frames for all of one group, joined once; False where they are anything else."""
+        group = batch[0][0]
+        for name, message in batch:
+            if name != group or message.get("type") != FRAME or "except" in message or "note" in message:
+                return False
+        members = self.groups.get(group)
+        frames = [Frame(message["data"]) for _, message in batch]
+        if members is None or any(frame.window != NEVER for frame in frames):
+            return False
+        sent, size = members.give(frames)
+        self.counters.messages_out += sent
+        self.counters.bytes_out += size
+        for frame in frames:
+            self.counters.sent_payload(frame.payload, len(members))
+        for _, message in batch:
+            if "at" in message:
+                self._timed(group, message["at"])
+        return True
 
     def _flush(self, outbox: dict[Connection, list[Frame]]) -> None:
-        sent = 0
         for connection, frames in outbox.items():
-            sent += connection.take(frames[0]) if len(frames) == 1 else connection.push_all(frames)
-        self.counters.messages_out += sent
+            sent, size = connection.push_all(frames)
+            self.counters.messages_out += sent
+            self.counters.bytes_out += size
         outbox.clear()
 
     def _deliver_event(self, group: str, message: dict[str, Any]) -> None:
@@ -264,8 +279,3 @@ class Hub:
     def stop(self) -> None:
         """End the hub's timer (its loop is closing)."""
         self._timer.cancel()
-
-
-def _excluded(members: dict[Connection, None], without: list[str] | None) -> int:
-    """How many members a message leaves out."""
-    return 0 if without is None else sum([connection.id in without for connection in members])

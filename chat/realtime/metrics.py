@@ -106,11 +106,10 @@ def snapshot(hub: Hub, lag: float = 0.0) -> dict[str, Any]:
     counters, layer = hub.counters, hub.layer
     states = [0] * len(State)
     queued = largest = 0
-    bytes_in, bytes_out = counters.bytes_in, counters.bytes_out
+    bytes_in = counters.bytes_in
     for connection in hub.connections.values():
         states[connection.state] += 1
         bytes_in += connection.bytes_in
-        bytes_out += connection.bytes_out
         depth = connection.queue_depth
         if depth:
             queued += depth
@@ -125,7 +124,7 @@ def snapshot(hub: Hub, lag: float = 0.0) -> dict[str, Any]:
         "realtime_messages_received": dict(counters.received),
         "realtime_messages_sent": {kind.decode("ascii", "replace"): n for kind, n in counters.sent.items()},
         "realtime_received_bytes": {"": bytes_in},
-        "realtime_sent_bytes": {"": bytes_out},
+        "realtime_sent_bytes": {"": counters.bytes_out},
         "realtime_errors": dict(counters.errors),
         "realtime_message_outcomes": dict(counters.outcomes),
         "realtime_dropped_messages": dict(counters.drops),

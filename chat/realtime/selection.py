@@ -42,9 +42,8 @@ def deliver(hub: Hub, message: dict[str, Any]) -> None:
             continue
         attempted += 1
         enqueued += connection.take(frame)
-    hub.counters.messages_out += enqueued
     if enqueued:
-        hub.counters.sent_payload(frame.payload, enqueued)
+        hub.counters.gave(frame.payload, enqueued)
     if message.get("reply_to"):
         counts = {"attempted": attempted, "enqueued": enqueued, "dropped": hub.counters.dropped - dropped}
         reply(hub, message, {"worker": hub.worker, **counts})
