@@ -143,7 +143,11 @@ def _related(asking: Asking, preload: Preload, wanted: set[Any]) -> dict[Any, li
     if type(resource).get_queryset is not ModelResource.get_queryset:
         # What it joins, or makes distinct, must not meet the join that says whose a row is.
         rows = resource.model._base_manager.using(visible.db).filter(pk__in=visible.values("pk"))
-    rows = rows.filter(**{f"{relation.key}__in": wanted}).annotate(_whose=F(relation.key))
+    rows = rows.filter(**{f"{relation.key}__in": wanted})
+    whose = relation.key
+    if relation.joined:
+        whose = "_whose"
+        rows = rows.annotate(_whose=F(relation.key))
     order = [*[_order(column, down, rows.db) for column, down in query.sort], F("pk").asc()]
     if relation.many and not resource.checks_objects:
         rows = rows.annotate(
@@ -152,13 +156,17 @@ def _related(asking: Asking, preload: Preload, wanted: set[Any]) -> dict[Any, li
     rows = rows.order_by(*order)[: MOST_RELATED + 1]
     groups: dict[Any, list[dict[str, Any]]] = {}
     if shape.plain and not resource.checks_objects:
-        values = list(rows.values_list("_whose", *shape.attnames_of(query.columns)))
+        attnames = shape.attnames_of(query.columns)
+        # Each once: where a window is filtered by, Django gives a column that is asked for twice once.
+        columns = list(dict.fromkeys([*attnames, whose]))
+        places, at = [columns.index(name) for name in attnames], columns.index(whose)
+        values = list(rows.values_list(*columns))
         _check_count(relation, values)
-        shown = shape.tuple_renderer(query.columns)([one[1:] for one in values])
+        shown = shape.tuple_renderer(query.columns)([[one[place] for place in places] for one in values])
         for value, row in zip(values, shown, strict=True):
-            groups.setdefault(value[0], []).append(row)
+            groups.setdefault(value[at], []).append(row)
         return groups
-    pairs = list(rows.values_list("_whose", "pk"))
+    pairs = list(rows.values_list(whose, "pk"))
     _check_count(relation, pairs)
     known = {
         one.pk: shape.of_instance(one, query.columns, mine.context)

@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """``many``: a list of rows, else one or null. ``key``: where the related rows say whose they are, as an
-    ORM path from them; ``attname``: this model's own column with what stands there."""
+    """``many``: a list of rows, else one or null. ``key``: where the related rows say whose they are: a
+    column of theirs or, where it is ``joined``, an ORM path from them. ``attname``: this model's own column
+    with what stands there."""
 
     name: str
     resource: ModelResource
     many: bool
     key: str
     attname: str
+    joined: bool = False
 
 
 def relation_of(resource: ModelResource, name: str) -> Relation | None:
@@ -50,11 +52,13 @@ def _build(resource: ModelResource, name: str, target: str) -> Relation:
         return Relation(name, related, False, field.target_field.attname, field.attname)
     if field.concrete:  # many to many, from this side
         key = field.remote_field.name or field.related_query_name()
-        return Relation(name, related, True, key, resource.pk.attname)
+        return Relation(name, related, True, key, resource.pk.attname, joined=True)
     if not hasattr(field, "field"):
         raise LookupError(f"{name!r} is a relation of a kind that can't be preloaded")
-    own = resource.pk if field.many_to_many else field.field.target_field
-    return Relation(name, related, not field.one_to_one, field.field.name, own.attname)
+    if field.many_to_many:
+        return Relation(name, related, True, field.field.name, resource.pk.attname, joined=True)
+    own = field.field.target_field.attname
+    return Relation(name, related, not field.one_to_one, field.field.attname, own)
 
 
 def _query_name(resource: ModelResource, name: str) -> str:

@@ -87,7 +87,7 @@ class Representation:
             return lambda row: {name: row[attname] for name, attname in pairs}
         return lambda row: {name: convert(row[attname]) for name, attname, convert in columns}
 
-    def tuple_renderer(self, names: Sequence[str]) -> Callable[[Iterable[tuple[Any, ...]]], list[Any]]:
+    def tuple_renderer(self, names: Sequence[str]) -> Callable[[Iterable[Sequence[Any]]], list[Any]]:
         """The same for rows as tuples of ``attnames_of(names)``, many at once."""
         converts = [self._columns[name][1] for name in names]
         special = [(place, convert) for place, convert in enumerate(converts) if convert is not _same]
@@ -95,7 +95,7 @@ class Representation:
         if not special:
             return lambda rows: [dict(zip(keys, row, strict=True)) for row in rows]
 
-        def render(rows: Iterable[tuple[Any, ...]]) -> list[Any]:
+        def render(rows: Iterable[Sequence[Any]]) -> list[Any]:
             made = []
             for row in rows:
                 one = dict(zip(keys, row, strict=True))
