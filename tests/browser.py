@@ -1,28 +1,22 @@
 """A real server and real browser windows for the tests of the demo page.
 
 Playwright's synchronous API keeps an event loop in this thread while it runs, so Django's ORM is out of reach
-here: what a test needs in the database it asks of a shell beside the server.
+here: what a test needs in the database it asks of the process beside the server (``server.django``).
 """
 
 import json
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 from playwright.sync_api import Browser, BrowserContext, Page, WebSocketRoute, sync_playwright
 
+from tests.kit import CHAT, ChatServer, free_port
+
 ROOT = Path(__file__).resolve().parent.parent
-START_LIMIT = 30  # seconds for a server to answer
-STOP_LIMIT = 15
 SOCKETS = "**/api/chat-api/ws/**"  # every conversation's address, for Playwright's routes
 WELCOME = {"event": "welcome", "client_id": "me", "limits": {"max_message_bytes": 65536}, "user": None}
 WAIT = 10_000  # ms that a window gets for what should happen at once
@@ -46,76 +40,33 @@ addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) 
 """
 
 
-class Server:
-    """`manage.py serve` on a port that stays its own, with a database and an in-memory layer of its own."""
+class Server(ChatServer):
+    """`manage.py serve` on a port that stays its own, on the in-memory layer unless there is a Redis."""
 
-    def __init__(self, directory: Path, **environment: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.socket_url = f"ws://127.0.0.1:{self.port}/api/chat-api/ws"
-        self.log = directory / "server.log"
-        self.environment = {
-            **os.environ,
-            "DEBUG": "1",
-            "ENV_FILE": "",
-            "REDIS_URL": "memory://",
-            "DATABASE_URL": f"sqlite:///{directory / 'db.sqlite3'}",
-            "HOST": "127.0.0.1",
-            "PORT": str(self.port),
-            "WEB_CONCURRENCY": "1",
-            "MESSAGE_RATE": "0",  # some tests say more than a person would
-            **environment,
-        }
-        self.process: subprocess.Popen[bytes] | None = None
-        self.manage("migrate", "--verbosity", "0")
+    def __init__(self, redis_url: str | None = None, workers: int = 1, **environment: str) -> None:
+        super().__init__(redis_url, workers=workers, settings="chatproject.settings", env=environment)
+        self.port = free_port()
 
-    def manage(self, *arguments: str) -> None:
-        command = [sys.executable, "manage.py", *arguments]
-        done = subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+    @property
+    def url(self) -> str:
+        return self.origin
 
-    def shell(self, code: str) -> None:
-        """Run code beside the server, with Django set up."""
-        self.manage("shell", "--verbosity", "0", "-c", code)
-
-    def start(self) -> None:
-        with self.log.open("ab") as log:
-            command = [sys.executable, "manage.py", "serve"]
-            self.process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=log, stderr=log)
-        wait_for(self._answers, START_LIMIT, lambda: f"the server did not start: {self.log.read_text()}")
-
-    def stop(self) -> None:
-        process, self.process = self.process, None
-        if process is None:
-            return
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(STOP_LIMIT)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            raise
-
-    def _answers(self) -> bool:
-        assert self.process is not None
-        assert self.process.poll() is None, self.log.read_text()
-        try:
-            with urlopen(f"{self.url}/api/chat-api/health", timeout=1) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
+    @property
+    def socket_url(self) -> str:
+        return self.websocket(CHAT)
 
 
 @contextmanager
-def serving(directory: Path, **environment: str) -> Iterator[Server]:
-    server = Server(directory, **environment)
-    server.start()
+def serving(redis_url: str | None = None, prepare: str = "", **options: Any) -> Iterator[Server]:
+    """A server, started after the code in ``prepare`` has run: later it hears of rows a moment late."""
+    server = Server(redis_url, **options)
     try:
-        yield server
+        if prepare:
+            server.django(prepare)
+        yield server.start()
     finally:
         server.stop()
+        server.cleanup()
 
 
 class Window:
@@ -262,15 +213,9 @@ def chromium() -> Iterator[Browser]:
 
 
 def chromium_path() -> str:
-    for name in ("chromium", "chromium-browser", "google-chrome"):
+    """The shell is the same browser without windows of its own to draw: a page costs it a quarter."""
+    for name in ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"):
         found = shutil.which(name)
         if found:
             return found
     raise AssertionError("no Chromium: install the Debian package chromium")
-
-
-def wait_for(condition: Callable[[], bool], limit: float, complain: Callable[[], str]) -> None:
-    deadline = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < deadline, complain()
-        time.sleep(0.05)

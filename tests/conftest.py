@@ -6,7 +6,7 @@ the tests apart: ``room`` is a name that no other test uses.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
@@ -17,12 +17,18 @@ from chat.realtime.layers import MemoryLayer, RedisLayer
 from tests.kit import ChatServer, Client, RawSocket, RedisServer, default_layer
 from tests.resource_kit import ResourceClient
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+    from tests.browser import Windows
+
 # A failed test shows what its servers wrote (docs/testing.md); its fixtures have chat's twins below.
 pytest_plugins = ["chat.realtime.testing.plugin"]
 
 # How long an example takes says something of the machine, nothing of the code.
 settings.register_profile("chat", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("chat")
+
 
 Connect = Callable[..., Awaitable[Client]]
 Communicate = Callable[..., Awaitable[WebsocketCommunicator]]
@@ -157,6 +163,25 @@ async def open_raw() -> AsyncIterator[Callable[..., Awaitable[RawSocket]]]:
     yield open_socket
     for raw in opened:
         await raw.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """A Chromium. A module's and not the session's: while Playwright runs, its process runs no async test."""
+    from tests.browser import chromium
+
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def windows(browser: "Browser") -> Iterator["Windows"]:
+    """Opens windows; at the end no page has had an error or broken the Content-Security-Policy."""
+    from tests.browser import Windows
+
+    windows = Windows(browser)
+    yield windows
+    windows.close()
 
 
 @pytest.fixture(params=["memory", "redis"])

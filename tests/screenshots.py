@@ -1,11 +1,15 @@
 """Takes the pictures of the demo page in docs/images/: `python -m tests.screenshots`."""
 
-import tempfile
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tests.browser import ROOT, Window, Windows, chromium, serving
+import django
 
-IMAGES = ROOT / "docs" / "images"
+if TYPE_CHECKING:
+    from tests.browser import Window
+
+IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
 WIDE = {"width": 1280, "height": 800}
 PHONE = {"width": 375, "height": 740}
 
@@ -31,21 +35,21 @@ TALK = [
 
 
 def main() -> None:
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        serving(Path(directory)) as server,
-        chromium() as browser,
-    ):
-        server.shell(
-            "from django.contrib.auth import get_user_model\n"
-            "get_user_model().objects.create_user('grace', password='correct-horse')\n"
-            "from chat.models import Room\n"
-            f"for name, title, access, closed in {ROOMS!r}:\n"
-            "    Room.objects.create(name=name, title=title, access=access, closed=closed)"
-        )
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatproject.settings")
+    django.setup()
+    from tests.browser import Windows, chromium, serving
+
+    prepare = (
+        "from django.contrib.auth import get_user_model\n"
+        "get_user_model().objects.create_user('grace', password='correct-horse')\n"
+        "from chat.models import Room\n"
+        f"for name, title, access, closed in {ROOMS!r}:\n"
+        "    Room.objects.create(name=name, title=title, access=access, closed=closed)"
+    )
+    with serving(prepare=prepare) as server, chromium() as browser:
         windows = Windows(browser)
 
-        def visitor(name: str | None, size: dict[str, int], scheme: str = "light") -> Window:
+        def visitor(name: str | None, size: dict[str, int], scheme: str = "light") -> "Window":
             return windows(server, name, viewport=size, color_scheme=scheme, locale="en-GB")
 
         for name, size in (("door-1280", WIDE), ("door-375", PHONE)):
@@ -78,7 +82,7 @@ def main() -> None:
         _take(people["Mona Okafor"], "reconnecting-1280")
 
 
-def _signed_in(window: Window) -> Window:
+def _signed_in(window: "Window") -> "Window":
     window.open("/accounts/login/")
     window.page.get_by_label("Username").fill("grace")
     window.page.get_by_label("Password").fill("correct-horse")
@@ -87,7 +91,7 @@ def _signed_in(window: Window) -> Window:
     return window
 
 
-def _take(window: Window, name: str) -> None:
+def _take(window: "Window", name: str) -> None:
     window.page.wait_for_timeout(700)  # what moves has come to rest
     window.page.screenshot(path=IMAGES / f"{name}.png")
 

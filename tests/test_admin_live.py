@@ -8,11 +8,11 @@ from html import unescape
 from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect as connect_now
 
-from tests.browser import CHROMIUM_FLAGS, WATCH_POLICY, chromium_path
+from tests.browser import WATCH_POLICY
 from tests.kit import ChatServer, on_each_worker
 from tests.operator_support import CSRF, new_user
 
@@ -321,23 +321,19 @@ class TestAnnouncing:
 
 class TestInBrowser:
     @pytest.fixture
-    def page(self, server, operator) -> Iterator[Page]:
+    def page(self, server, operator, browser) -> Iterator[Page]:
         """Chromium with the operator's session; no script error, nothing against the content policy."""
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=chromium_path(), args=CHROMIUM_FLAGS)
-            context = browser.new_context(base_url=server.origin, viewport={"width": 1280, "height": 900})
-            context.add_init_script(WATCH_POLICY)
-            context.add_cookies(
-                [{"name": "sessionid", "value": operator.user.session_key, "url": server.origin}]
-            )
-            page = context.new_page()
-            page.set_default_timeout(10_000)
-            errors: list[str] = []
-            page.on("pageerror", lambda error: errors.append(str(error)))
-            yield page
-            page.wait_for_load_state("networkidle")
-            violations = page.evaluate("window.violations")
-            browser.close()
+        context = browser.new_context(base_url=server.origin, viewport={"width": 1280, "height": 900})
+        context.add_init_script(WATCH_POLICY)
+        context.add_cookies([{"name": "sessionid", "value": operator.user.session_key, "url": server.origin}])
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        yield page
+        page.wait_for_load_state("networkidle")
+        violations = page.evaluate("window.violations")
+        context.close()
         assert (errors, violations) == ([], [])
 
     def test_it_keeps_itself_live(self, server, page, room):

@@ -4,9 +4,8 @@ import secrets
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
-from tests.browser import chromium
 from tests.token_support import mint
 
 # The user of the first frame, and what the browser says of the handshake; "refused" where it gave up.
@@ -45,12 +44,6 @@ async () => {
   return access;
 }
 """
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Error, Route
+from playwright.sync_api import Error, Route
 
 from chat.realtime.codes import comes_back
-from tests.browser import Server, Windows, chromium, serving
+from tests.browser import Server, Windows, serving
 from tests.lone_client import LoneClient, scripted
 
 HIDE = """(hidden) => {
@@ -20,22 +20,9 @@ HIDE = """(hidden) => {
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("client")) as server:
+def server() -> Iterator[Server]:
+    with serving() as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def windows(browser: Browser) -> Iterator[Windows]:
-    windows = Windows(browser)
-    yield windows
-    windows.close()
 
 
 def imported(server: Server, windows: Windows, code: str, argument: Any = None) -> Any:

@@ -9,10 +9,10 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 from websockets.sync.client import ClientConnection, connect
 
-from tests.browser import ROOT, Server, Windows, chromium, serving
+from tests.browser import ROOT, Server, Windows, serving
 from tests.pages import blocks, code, read, table
 
 DOCS = read("client.md")
@@ -65,27 +65,14 @@ def elsewhere(_elsewhere: Elsewhere) -> Elsewhere:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, _elsewhere: Elsewhere) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("elsewhere"), ALLOWED_ORIGINS=_elsewhere.url) as server:
-        server.shell(
-            "from django.contrib.auth import get_user_model\n"
-            "get_user_model().objects.create_user('grace', password='correct-horse')\n"
-            "from chat.models import Room; Room.objects.create(name='closed', closed=True)"
-        )
+def server(_elsewhere: Elsewhere) -> Iterator[Server]:
+    prepare = (
+        "from django.contrib.auth import get_user_model\n"
+        "get_user_model().objects.create_user('grace', password='correct-horse')\n"
+        "from chat.models import Room; Room.objects.create(name='closed', closed=True)"
+    )
+    with serving(prepare=prepare, ALLOWED_ORIGINS=_elsewhere.url) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def windows(browser: Browser) -> Iterator[Windows]:
-    windows = Windows(browser)
-    yield windows
-    windows.close()
 
 
 def on(server: Server, text: str) -> str:

@@ -1,17 +1,15 @@
 """static/chat/client.js in a real Chromium against servers that stop, freeze and lose their Redis."""
 
 import json
-import os
 import signal
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, WebSocket
+from playwright.sync_api import WebSocket
 
-from tests.browser import WAIT, Server, Windows, chromium, serving, wait_for
-from tests.kit import RedisServer
+from tests.browser import WAIT, Server, Windows, serving
+from tests.kit import RedisServer, wait_until
 from tests.lone_client import LoneClient
 
 # Short enough for a test; the proportions are those of the defaults.
@@ -33,35 +31,14 @@ def redis() -> Iterator[RedisServer]:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, redis: RedisServer) -> Iterator[Server]:
+def server(redis: RedisServer) -> Iterator[Server]:
     """Two workers on a Redis; a test may stop it if it starts it again."""
-    directory = tmp_path_factory.mktemp("client")
-    with serving(directory, REDIS_URL=redis.url, WEB_CONCURRENCY="2") as server:
-        server.shell(
-            "from django.contrib.auth import get_user_model\n"
-            "get_user_model().objects.create_user('grace', password='correct-horse')\n"
-        )
+    prepare = (
+        "from django.contrib.auth import get_user_model\n"
+        "get_user_model().objects.create_user('grace', password='correct-horse')\n"
+    )
+    with serving(redis.url, prepare, workers=2) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def windows(browser: Browser) -> Iterator[Windows]:
-    windows = Windows(browser)
-    yield windows
-    windows.close()
-
-
-def workers(server: Server) -> list[int]:
-    """The process ids of a server's workers."""
-    assert server.process is not None
-    pid = server.process.pid
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def hears(client: LoneClient, count: int) -> list[str]:
@@ -85,7 +62,7 @@ def in_its_room(client: LoneClient) -> None:
 
 def limit_rooms(server: Server, members: int) -> None:
     code = "from chat.models import ChatSettings; row = ChatSettings.load()"
-    server.shell(f"{code}; row.max_room_members = {members}; row.save()")
+    server.django(f"{code}; row.max_room_members = {members}; row.save()")
 
 
 def test_a_server_that_is_stopped(server: Server, windows: Windows) -> None:
@@ -112,9 +89,9 @@ def test_a_server_that_is_frozen(server: Server, windows: Windows) -> None:
     """Its sockets stay open and silent: the line counts as broken, and a new one is open when it goes on."""
     client = LoneClient(windows(server), **QUICK).open()
     client.wait("roundtrip")
-    frozen = workers(server)
+    frozen = server.workers()
     for pid in frozen:
-        os.kill(pid, signal.SIGSTOP)
+        server.signal(signal.SIGSTOP, pid)
     try:
         client.run("client.send({type: 'chat', id: 'lost', data: {content: 'Anybody?'}})")
         assert client.wait("reconnecting")["why"]["kind"] == "silent"
@@ -122,7 +99,7 @@ def test_a_server_that_is_frozen(server: Server, windows: Windows) -> None:
         assert client.events("delivery")[-1]["code"] == "unconfirmed"
     finally:
         for pid in frozen:
-            os.kill(pid, signal.SIGCONT)
+            server.signal(signal.SIGCONT, pid)
     client.wait("open", 2)
     client.run("client.say('Back again')")
     assert hears(client, 1)[-1] == "Back again"
@@ -135,10 +112,9 @@ def test_a_rolling_restart(server: Server, windows: Windows) -> None:
         client.run("void client.join('tea')")
     for client in clients:
         in_its_room(client)
-    old = set(workers(server))
-    assert server.process is not None
-    server.process.send_signal(signal.SIGHUP)
-    wait_for(lambda: not old & set(workers(server)), 30, lambda: f"still there: {workers(server)}")
+    old = set(server.workers())
+    server.signal(signal.SIGHUP)
+    wait_until(lambda: not old & set(server.workers()), "the successors", 30)
     for client in clients:
         assert client.wait("close")["code"] == 1001
         in_its_room(client)
@@ -195,9 +171,9 @@ def test_signed_out_in_another_tab(server: Server, windows: Windows) -> None:
     assert client.run("client.welcome.user") is None
 
 
-def test_a_flood_arrives_whole(tmp_path: Path, windows: Windows) -> None:
+def test_a_flood_arrives_whole(windows: Windows) -> None:
     """Faster than the server takes it, each message is refused until its time has come; all arrive, once."""
-    with serving(tmp_path, MESSAGE_RATE="20", MESSAGE_BURST="10") as server:
+    with serving(MESSAGE_RATE="20", MESSAGE_BURST="10") as server:
         client = LoneClient(windows(server), **QUICK).open()
         said = [f"number {number}" for number in range(40)]
         client.run("it.forEach((words) => client.say(words))", said)
@@ -206,9 +182,9 @@ def test_a_flood_arrives_whole(tmp_path: Path, windows: Windows) -> None:
         assert client.names() == ["connecting", "open"]
 
 
-def test_the_servers_ping_messages_are_answered(tmp_path: Path, windows: Windows) -> None:
+def test_the_servers_ping_messages_are_answered(windows: Windows) -> None:
     """Where an operator wants ping messages, the client answers each with a `pong` of the same id."""
-    with serving(tmp_path, APP_PING_INTERVAL="1") as server:
+    with serving(APP_PING_INTERVAL="1") as server:
         window = windows(server)
         came: list[str] = []
         went: list[str] = []

@@ -4,36 +4,21 @@ from collections.abc import Iterator
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Browser
 from websockets.sync.client import connect
 
-from tests.browser import WELCOME, Scripted, Server, Window, Windows, chromium, serving
+from tests.browser import WELCOME, Scripted, Server, Window, Windows, serving
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("page")) as server:
-        server.shell(
-            "from django.contrib.auth import get_user_model\n"
-            "from chat.models import Room\n"
-            "get_user_model().objects.create_user('grace', password='correct-horse')\n"
-            "Room.objects.create(name='signed-in', access='signed_in')\n"
-        )
+def server() -> Iterator[Server]:
+    prepare = (
+        "from django.contrib.auth import get_user_model\n"
+        "from chat.models import Room\n"
+        "get_user_model().objects.create_user('grace', password='correct-horse')\n"
+        "Room.objects.create(name='signed-in', access='signed_in')\n"
+    )
+    with serving(prepare=prepare) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def windows(browser: Browser) -> Iterator[Windows]:
-    """Opens windows; at the end no page has had an error or broken the Content-Security-Policy."""
-    windows = Windows(browser)
-    yield windows
-    windows.close()
 
 
 def test_two_windows_chat_and_a_third_in_another_room_hears_nothing(server: Server, windows: Windows) -> None:
@@ -278,11 +263,9 @@ def test_a_large_room_says_what_is_not_told(server: Server, windows: Windows) ->
     assert "more than 3" not in window.page.locator("#people").inner_text()
 
 
-def test_a_server_for_users_only_offers_the_sign_in(
-    tmp_path_factory: pytest.TempPathFactory, windows: Windows
-) -> None:
+def test_a_server_for_users_only_offers_the_sign_in(windows: Windows) -> None:
     """Where a user is required, a visitor is told to sign in, with a link that comes back."""
-    with serving(tmp_path_factory.mktemp("auth"), AUTH_ENABLED="true") as server:
+    with serving(AUTH_ENABLED="true") as server:
         window = windows(server, "Ada").open("/?room=tea")
         window.reads("#banner", "Sign in to join this conversation.")
         link = window.page.locator("#banner").get_by_role("link", name="Sign in")

@@ -3,29 +3,15 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
-from tests.browser import Server, Windows, chromium, serving
+from tests.browser import Server, Windows, serving
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("page")) as server:
+def server() -> Iterator[Server]:
+    with serving() as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def windows(browser: Browser) -> Iterator[Windows]:
-    """Opens windows; at the end no page has had an error or broken the Content-Security-Policy."""
-    windows = Windows(browser)
-    yield windows
-    windows.close()
 
 
 def test_a_visit_by_keyboard_on_a_phone(server: Server, windows: Windows) -> None:

@@ -5,36 +5,21 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Route
+from playwright.sync_api import Route
 
-from tests.browser import SOCKETS, Scripted, Server, Windows, chromium, serving
+from tests.browser import SOCKETS, Scripted, Server, Windows, serving
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("connection")) as server:
-        server.shell("from chat.models import Room; Room.objects.create(name='closed', closed=True)")
+def server() -> Iterator[Server]:
+    prepare = "from chat.models import Room; Room.objects.create(name='closed', closed=True)"
+    with serving(prepare=prepare) as server:
         yield server
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def windows(browser: Browser) -> Iterator[Windows]:
-    windows = Windows(browser)
-    yield windows
-    windows.close()
-
-
-def test_a_restarted_server_finds_its_windows_again(
-    tmp_path_factory: pytest.TempPathFactory, windows: Windows
-) -> None:
+def test_a_restarted_server_finds_its_windows_again(windows: Windows) -> None:
     """While the server is away the page says so and queues what is written; then all is delivered."""
-    with serving(tmp_path_factory.mktemp("restart")) as server:
+    with serving() as server:
         ada = windows(server, "Ada").enter("tea")
         bo = windows(server, "Bo").enter("tea")
         ada.page.wait_for_function("() => document.getElementById('round-trip').textContent.endsWith(' ms')")
@@ -117,6 +102,8 @@ def test_after_a_failed_handshake_it_asks_and_waits(
 ) -> None:
     """A plain GET says that trying again is right; Retry-After is the least that the page waits."""
     window = windows(server, "Ada")
+    window.page.clock.install(time=0)
+    window.page.clock.pause_at(1_000)  # the wait is random and may be short
     window.page.route(SOCKETS, _answer(status, code, headers))
     window.open("/?room=closed")  # this handshake fails, and the browser does not say why
     window.reads("#banner", words)
@@ -159,7 +146,7 @@ def test_a_closed_room_is_told(server: Server, windows: Windows) -> None:
 def test_access_that_is_withdrawn_ends_the_conversation(server: Server, windows: Windows) -> None:
     """When an administrator closes the room, its windows learn it and stay away."""
     window = windows(server, "Ada").enter("withdrawn")
-    server.shell("from chat.models import Room; Room.objects.create(name='withdrawn', closed=True)")
+    server.django("from chat.models import Room; Room.objects.create(name='withdrawn', closed=True)")
     window.reads("#banner", "You no longer have access to this room.")
     assert window.page.locator("#status").get_attribute("data-status") == "stopped"
 

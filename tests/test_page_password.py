@@ -3,32 +3,19 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser
 
-from tests.browser import Scripted, Server, Window, Windows, chromium, serving
+from tests.browser import Scripted, Server, Window, Windows, serving
+from tests.kit import wait_until
 
 ROOM = "/?room=secret"
 GLOBAL = "**/api/chat-api/ws?**"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("password")) as server:
-        server.shell("from chat.models import Room; Room.objects.create(name='secret', closed=True)")
+def server() -> Iterator[Server]:
+    prepare = "from chat.models import Room; Room.objects.create(name='secret', closed=True)"
+    with serving(prepare=prepare) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def windows(browser: Browser) -> Iterator[Windows]:
-    windows = Windows(browser)
-    yield windows
-    windows.close()
 
 
 def at_the_room(server: Server, windows: Windows) -> tuple[Window, Scripted]:
@@ -123,7 +110,8 @@ def test_whoever_is_put_out_is_told(server: Server, windows: Windows) -> None:
 def test_a_real_password_opens_a_real_room(server: Server, windows: Windows) -> None:
     """A wrong password is refused by the server, the right one lets in, and another one puts out."""
     change = "from chat.models import Room; room, _ = Room.objects.get_or_create(name='tea')"
-    server.shell(f"{change}; room.set_password('open sesame'); room.save()")
+    server.django(f"{change}; room.set_password('open sesame'); room.save()")
+    wait_until(lambda: b"password_required" in server.get("/api/chat-api/ws/tea")[2], "the password")
     ada, bo = (windows(server, name).open("/?room=tea") for name in ("Ada", "Bo"))
     for window, words in ((ada, ("abracadabra", "open sesame")), (bo, ("open sesame",))):
         for password in words:
@@ -136,7 +124,7 @@ def test_a_real_password_opens_a_real_room(server: Server, windows: Windows) -> 
         window.reads("#room-count", "2 people here")
     ada.say("Just us")
     bo.hears("Just us")
-    server.shell(f"{change}; room.set_password('shazam'); room.save()")
+    server.django(f"{change}; room.set_password('shazam'); room.save()")
     for window in (ada, bo):
         window.reads("#banner", "You no longer have access to this room.")
     ada.page.get_by_role("button", name="Connect again").click()

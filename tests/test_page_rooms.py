@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
 
-from tests.browser import WAIT, Scripted, Window, Windows, chromium
-from tests.kit import ChatServer, RedisServer
+from tests.browser import WAIT, Scripted, Server, Window, Windows, serving
+from tests.kit import RedisServer
 
 RESOURCES = "/api/resources/ws"
 DOOR, SIDE = "#door-directory", "#side-directory"
@@ -23,44 +22,18 @@ ROWS = """(list) => [...document.querySelectorAll(`${list} li`)].map((row) =>
         .map((part) => part.textContent).filter(Boolean).join(" | "))"""
 
 
-class PageServer(ChatServer):
-    """A server whose page a window can open."""
-
-    @property
-    def url(self) -> str:
-        return self.origin
-
-
 @pytest.fixture(scope="module")
-def _server(redis: RedisServer) -> Iterator[PageServer]:
+def _server(redis: RedisServer) -> Iterator[Server]:
     # A change is made in another process, as by a task: it comes over Redis. A database number of its own.
-    server = PageServer(redis.url.removesuffix("0") + "2")
-    try:
-        yield server.start()
-    finally:
-        server.stop()
-        server.cleanup()
+    with serving(redis.url.removesuffix("0") + "2") as server:
+        yield server
 
 
 @pytest.fixture
-def server(_server: PageServer) -> PageServer:
+def server(_server: Server) -> Server:
     """A server without rooms."""
     _server.django("from chat.models import Room; Room.objects.all().delete()")
     return _server
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def windows(browser: Browser) -> Iterator[Windows]:
-    """Opens windows; at the end no page has had an error or broken the Content-Security-Policy."""
-    windows = Windows(browser)
-    yield windows
-    windows.close()
 
 
 def lists(window: Window, *rows: str, at: str = DOOR) -> None:
@@ -110,7 +83,7 @@ def focused(window: Window) -> str:
 # --- what is listed -----------------------------------------------------------------------------------------
 
 
-def test_the_rooms_are_listed_by_title_with_who_may_join(server: PageServer, windows: Windows) -> None:
+def test_the_rooms_are_listed_by_title_with_who_may_join(server: Server, windows: Windows) -> None:
     """A room has its title, its name where that says more, and a word: who may join, or that it is closed."""
     server.create_room("zoo", title="Animals")
     server.create_room("film-night", title="Film night")
@@ -137,7 +110,7 @@ def test_the_rooms_are_listed_by_title_with_who_may_join(server: PageServer, win
     lists(window, *anyone)
 
 
-def test_the_list_follows_the_rooms(server: PageServer, windows: Windows) -> None:
+def test_the_list_follows_the_rooms(server: Server, windows: Windows) -> None:
     """Rooms come, are renamed, closed, opened and go on an open page, and nothing is read aloud meanwhile."""
     window = windows(server, "Ada").open()
     window.reads(DOOR, "No rooms yet: type a name to open one.")
@@ -159,7 +132,7 @@ def test_the_list_follows_the_rooms(server: PageServer, windows: Windows) -> Non
     assert window.page.locator(f"{DOOR} [role=status]").text_content() == ""
 
 
-def test_markup_in_a_title_is_text(server: PageServer, windows: Windows) -> None:
+def test_markup_in_a_title_is_text(server: Server, windows: Windows) -> None:
     """A title is shown as it was typed and makes no element, however long it is."""
     title = '<img src=x onerror="document.title=1"><b>hi</b>' + "x" * 60
     server.create_room("safe", title=title)
@@ -172,7 +145,7 @@ def test_markup_in_a_title_is_text(server: PageServer, windows: Windows) -> None
 # --- taking one ---------------------------------------------------------------------------------------------
 
 
-def test_a_click_takes_a_room(server: PageServer, windows: Windows) -> None:
+def test_a_click_takes_a_room(server: Server, windows: Windows) -> None:
     """At the door a click joins, once there is a name; beside the chat it switches; a closed one says so."""
     server.create_room("tea", title="Tea")
     server.create_room("shut", title="Shut", closed=True)
@@ -202,7 +175,7 @@ def test_a_click_takes_a_room(server: PageServer, windows: Windows) -> None:
     assert sockets == ["open"]  # one for both places
 
 
-def test_the_keyboard_takes_a_room(server: PageServer, windows: Windows) -> None:
+def test_the_keyboard_takes_a_room(server: Server, windows: Windows) -> None:
     """The arrows lead from the field through the list, which is one stop for Tab; Enter joins."""
     for name in ("alpha", "beta", "gamma"):
         server.create_room(name)
@@ -232,7 +205,7 @@ def test_the_keyboard_takes_a_room(server: PageServer, windows: Windows) -> None
     assert page.url == f"{server.url}/?room=gamma"
 
 
-def test_typing_narrows_hundreds_of_rooms(server: PageServer, windows: Windows) -> None:
+def test_typing_narrows_hundreds_of_rooms(server: Server, windows: Windows) -> None:
     """What is typed narrows the list by title and name, which is announced; the only match can be joined."""
     server.django(
         "from chat.models import Room\n"
@@ -272,7 +245,7 @@ def test_typing_narrows_hundreds_of_rooms(server: PageServer, windows: Windows) 
 # --- the connection -----------------------------------------------------------------------------------------
 
 
-def test_after_a_restart_the_list_is_as_the_rooms_are(server: PageServer, windows: Windows) -> None:
+def test_after_a_restart_the_list_is_as_the_rooms_are(server: Server, windows: Windows) -> None:
     """While the server is away the list stays and nothing is said; then what changed is there, in place."""
     server.create_room("alpha")
     server.create_room("beta")
@@ -295,8 +268,7 @@ def test_after_a_restart_the_list_is_as_the_rooms_are(server: PageServer, window
 
 def test_where_visitors_are_refused_there_is_no_list(windows: Windows) -> None:
     """A visitor whom the server lets nowhere sees no list, and the page does not ask again."""
-    server = PageServer(env={"AUTH_ENABLED": "true"}).start()
-    try:
+    with serving(AUTH_ENABLED="true") as server:
         server.create_room("tea")
         window = windows(server, "Ada")
         window.page.clock.install()
@@ -308,12 +280,9 @@ def test_where_visitors_are_refused_there_is_no_list(windows: Windows) -> None:
         assert sockets == ["closed"]
         assert window.page.locator(DOOR).is_hidden()
         assert window.page.get_by_label("Room", exact=True).is_visible()
-    finally:
-        server.stop()
-        server.cleanup()
 
 
-def test_nobody_looks_so_the_connection_ends(server: PageServer, windows: Windows) -> None:
+def test_nobody_looks_so_the_connection_ends(server: Server, windows: Windows) -> None:
     """The connection ends when the page is hidden for a minute or shows no list, and comes back with it."""
     server.create_room("tea", title="Tea")
     window = windows(server, "Ada", viewport={"width": 375, "height": 740})
@@ -340,7 +309,7 @@ def test_nobody_looks_so_the_connection_ends(server: PageServer, windows: Window
     until(window, sockets, ["closed", "closed", "open"])
 
 
-def test_a_refused_subscription(server: PageServer, windows: Windows) -> None:
+def test_a_refused_subscription(server: Server, windows: Windows) -> None:
     """One that may pass later is asked for again, also when it was granted before; else there is no list."""
     window = windows(server, "Ada")
     page = window.page

@@ -1,71 +1,33 @@
 """The Content-Security-Policy in a real Chromium: strict, and everything works under it."""
 
-import os
 import re
-import selectors
-import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
-from tests.commands import ROOT
+from tests.browser import serving
 
 PASSWORD = "correct horse battery staple"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def address() -> Iterator[str]:
     """The base URL of a development server with an administrator, `admin`."""
-    directory = tmp_path_factory.mktemp("policy")
-    variables = os.environ | {
-        "DATABASE_URL": f"sqlite:///{directory}/db.sqlite3",
-        "DJANGO_SUPERUSER_PASSWORD": PASSWORD,
-    }
-    administrator = ("--noinput", "--username", "admin", "--email", "admin@example.com")
-    for command in (("migrate", "--noinput"), ("createsuperuser", *administrator)):
-        subprocess.run(
-            [sys.executable, "manage.py", *command], cwd=ROOT, env=variables, check=True, timeout=30
-        )
-    with subprocess.Popen(
-        [sys.executable, "manage.py", "serve", "--port", "0"],
-        cwd=ROOT,
-        env=variables,
-        stderr=subprocess.PIPE,
-        bufsize=0,
-    ) as server:
-        try:
-            yield _announced(server)
-        finally:
-            server.terminate()
-            server.communicate(timeout=15)
-
-
-def _announced(server: subprocess.Popen[bytes]) -> str:
-    """The URL that the server says it serves, within 20 seconds."""
-    said = b""
-    deadline = time.monotonic() + 20
-    with selectors.DefaultSelector() as selector:
-        selector.register(server.stderr, selectors.EVENT_READ)
-        while not (found := re.search(rb"Serving (http://\S+/) ", said)):
-            assert selector.select(deadline - time.monotonic()), said.decode()
-            chunk = os.read(server.stderr.fileno(), 4096)
-            assert chunk, said.decode()
-            said += chunk
-    return found[1].decode()
+    prepare = (
+        "from django.contrib.auth import get_user_model\n"
+        f"get_user_model().objects.create_superuser('admin', 'admin@example.com', '{PASSWORD}')"
+    )
+    with serving(prepare=prepare) as server:
+        yield server.http("/")
 
 
 @pytest.fixture
-def page() -> Iterator[Page]:
+def page(browser: Browser) -> Iterator[Page]:
     """A Chromium page."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser.new_page()
-        browser.close()
+    page = browser.new_page()
+    yield page
+    page.close()
 
 
 def complaints(page: Page) -> list[str]:
