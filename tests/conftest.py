@@ -14,7 +14,7 @@ from channels.testing import WebsocketCommunicator
 from hypothesis import HealthCheck, settings
 
 from chat.realtime.layers import MemoryLayer, RedisLayer
-from tests.kit import ChatServer, Client, RawSocket, RedisServer, default_layer
+from tests.kit import ChatServer, Client, RawSocket, RedisServer, default_layer, settings_left_alone
 from tests.resource_kit import ResourceClient
 
 if TYPE_CHECKING:
@@ -32,6 +32,13 @@ settings.load_profile("chat")
 
 Connect = Callable[..., Awaitable[Client]]
 Communicate = Callable[..., Awaitable[WebsocketCommunicator]]
+
+
+@pytest.fixture(autouse=True)
+def _settings_left_alone() -> Iterator[None]:
+    """A test that changes REALTIME other than by the fixture ``settings`` fails, not one that comes after."""
+    with settings_left_alone():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,12 @@
 """The test kit (`chat.realtime.testing`) as the chat's own tests use it: paths, welcome, tables."""
 
+import copy
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Self
+
+from django.conf import settings
 
 from chat.realtime import testing
 from chat.realtime.testing import (
@@ -36,6 +40,7 @@ __all__ = [
     "eventually",
     "free_port",
     "on_each_worker",
+    "settings_left_alone",
     "wait_until",
 ]
 
@@ -216,3 +221,14 @@ async def all_heard(server: ChatServer, *clients: Client) -> None:
     for client in (speaker, *clients):
         await client.expect(type="chat", room=None, data={"content": content})
     await speaker.close()
+
+
+@contextmanager
+def settings_left_alone() -> Iterator[None]:
+    """Fail when REALTIME is left changed, and change it back: those that read it next are not to fail."""
+    before = copy.deepcopy(settings.REALTIME)
+    yield
+    changed = settings.REALTIME
+    if changed != before:
+        settings.REALTIME = before
+        raise AssertionError(f"settings.REALTIME was changed in place: {changed}, was {before}")

@@ -8,7 +8,7 @@ from websockets.exceptions import InvalidMessage
 
 from chat.realtime.testing import Client as PlainClient
 from chat.realtime.testing import NotSeen, Proxy
-from tests.kit import ChatServer, Client, RawSocket, eventually
+from tests.kit import ChatServer, Client, RawSocket, eventually, settings_left_alone
 
 
 async def test_a_timeout_shows_what_came_and_kills_nothing(memory_server, connect, room):
@@ -132,3 +132,13 @@ async def test_a_token_and_subprotocols_are_offered(memory_server):
     assert "Sec-WebSocket-Protocol: a, b\r\n" in request
     server.close()
     await eventually(lambda: not server.is_serving(), "the end")
+
+
+def test_whoever_changes_shared_settings_is_told(settings):
+    """A nested change of REALTIME in place fails where it was made, and is gone afterwards."""
+    rate = settings.REALTIME["LIMITS"]["message_rate"]
+    with pytest.raises(AssertionError, match=r"changed in place.*'message_rate': -1"), settings_left_alone():
+        settings.REALTIME["LIMITS"]["message_rate"] = -1
+    assert settings.REALTIME["LIMITS"]["message_rate"] == rate
+    with settings_left_alone():
+        pass
