@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import pytest
@@ -29,22 +30,45 @@ COMMANDS = [
 ]
 
 
-def run(server: ChatServer, *arguments: str, status: int = 0, **env: str) -> str:
-    """A command's standard output; it must end with that status and complain only if it is not 0."""
-    done = _run(server, arguments, env)
-    assert done.returncode == status, done.stdout + done.stderr
-    assert bool(done.stderr) == bool(status), done.stderr
-    return done.stdout
+# manage.py in the process beside the server: a new one for each command would take most of the time.
+MANAGE = """
+import contextlib, io, os, sys
+import manage
+os.environ["CHAT_SERVER_URL"] = url
+sys.argv = ["manage.py", *arguments]
+out, err, status = io.StringIO(), io.StringIO(), 0
+with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    try:
+        manage.main()
+    except SystemExit as end:
+        status = end.code or 0
+result = [status, out.getvalue(), err.getvalue()]
+"""
+
+
+def run(server: ChatServer, *arguments: str, alone: bool = False) -> str:
+    """A command's standard output; it must end well and complain of nothing. ``alone``: a process for it."""
+    if alone:
+        done = _run(server, arguments, {})
+        status, out, err = done.returncode, done.stdout, done.stderr
+    else:
+        status, out, err = server.django(MANAGE, url=server.origin, arguments=arguments)
+    assert (status, err) == (0, ""), out + err
+    return out
 
 
 def complaint(server: ChatServer, *arguments: str, **env: str) -> str:
     """What a command that fails says: one line, on standard error, and nothing else."""
     done = _run(server, arguments, env)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "Traceback" not in done.stderr
-    assert done.stderr.startswith("CommandError: ")
-    assert done.stderr.count("\n") == 1, done.stderr
-    return done.stderr
+    return _one_line(done.returncode, done.stdout, done.stderr)
+
+
+def _one_line(status: int, out: str, err: str) -> str:
+    assert (status, out) == (1, "")
+    assert "Traceback" not in err
+    assert err.startswith("CommandError: ")
+    assert err.count("\n") == 1, err
+    return err
 
 
 def environment_of(server: ChatServer, **env: str) -> dict[str, str]:
@@ -52,10 +76,13 @@ def environment_of(server: ChatServer, **env: str) -> dict[str, str]:
     return {**server.environment, "PYTHONDEVMODE": "", "CHAT_SERVER_URL": server.origin, **env}
 
 
-def complaints(server: ChatServer, **env: str) -> list[str]:
-    """What each of the commands says where it fails."""
-    with ThreadPoolExecutor(len(COMMANDS)) as pool:
-        return list(pool.map(lambda command: complaint(server, *command, **env), COMMANDS))
+def complaints(redis_url: str | None = None) -> list[str]:
+    """What each of the commands says where it fails: with this Redis, and no server there."""
+    with stopped(redis_url) as server:
+        return [
+            _one_line(*server.django(MANAGE, url="http://127.0.0.1:1", arguments=command))
+            for command in COMMANDS
+        ]
 
 
 def _run(server: ChatServer, arguments, env) -> subprocess.CompletedProcess[str]:
@@ -98,7 +125,7 @@ class TestStats:
     async def test_json(self, any_server, room, connect):
         """`--json` is one line, with the keys of the HTTP API."""
         await connect(any_server.ws(room))
-        stats = json.loads(await arun(any_server, "chat_stats", "--json"))
+        stats = json.loads(await arun(any_server, "chat_stats", "--json", alone=True))
         assert len(stats["workers"]) == any_server.worker_count
         assert stats["totals"]["connections"] >= 1
 
@@ -150,7 +177,7 @@ class TestLists:
         lines = (await arun(any_server, "chat_rooms")).splitlines()
         assert lines[0].split() == ["ROOM", "MEMBERS"]
         assert [room, "2"] in [line.split() for line in lines]
-        found = json.loads(await arun(any_server, "chat_rooms", "--json"))
+        found = json.loads(await arun(any_server, "chat_rooms", "--json", alone=True))
         assert {"room": room, "members": 2} in found["rooms"]
 
     async def test_connections(self, any_server, room, connect):
@@ -165,7 +192,8 @@ class TestLists:
         assert re.search(rf"{room}  +-  +Ada L\.  +127\.0\.0\.1 .* tests$", row)
         rows = (await arun(any_server, "chat_connections", "--user", user.username)).splitlines()[1:]
         assert [row.split()[0] for row in rows] == [signed_in.id]
-        found = json.loads(await arun(any_server, "chat_connections", "--room", room, "--json"))
+        listed = await arun(any_server, "chat_connections", "--room", room, "--json", alone=True)
+        found = json.loads(listed)
         assert (found["total"], len(found["connections"])) == (2, 2)
         last = (await arun(any_server, "chat_connections", "--room", room, "--limit", "1")).splitlines()[-1]
         assert last.startswith("1 of 2 connections")
@@ -195,7 +223,7 @@ class TestClose:
     async def test_a_room(self, any_server, room, connect):
         """`--room` closes everybody in it, and says how many on how many workers."""
         connected = await on_each_worker(any_server, lambda: connect(any_server.ws(room)))
-        said = await arun(any_server, "chat_close", "--room", room, "--reason", "Good night")
+        said = await arun(any_server, "chat_close", "--room", room, "--reason", "Good night", alone=True)
         workers = "1 worker" if len(connected) == 1 else "2 workers"
         assert said == f"Closed {len(connected)} connection{'s'[: len(connected) - 1]} on {workers}.\n"
         for client in connected:
@@ -239,7 +267,7 @@ class TestBroadcast:
         said = await arun(any_server, "chat_broadcast", "--room", room, "Tea <b>now</b> ä")
         frame = await client.expect(type="notification", room=room, data={"content": "Tea <b>now</b> ä"})
         assert said == f"Sent to room {room}: taken by 1 worker, message {frame['id']}.\n"
-        await arun(any_server, "chat_broadcast", "To everybody")
+        await arun(any_server, "chat_broadcast", "To everybody", alone=True)
         await client.expect(type="notification", room=None, data={"content": "To everybody"})
 
     async def test_data(self, any_server, room, connect):
@@ -324,12 +352,15 @@ class TestArguments:
         assert "CHAT_SERVER_URL must be a URL" in self.said("chat_stats")
 
 
-@pytest.fixture(scope="module")
-def stopped() -> Iterator[ChatServer]:
+@contextmanager
+def stopped(redis_url: str | None = None) -> Iterator[ChatServer]:
     """A server's environment without a server."""
-    server = ChatServer("redis://127.0.0.1:1")
-    yield server
-    server.cleanup()
+    server = ChatServer(redis_url)
+    try:
+        yield server
+    finally:
+        server.stop()
+        server.cleanup()
 
 
 @pytest.fixture(scope="module")
@@ -344,19 +375,20 @@ def idle_redis() -> Iterator[RedisServer]:
 class TestNobodyToAsk:
     """Where no worker can be reached, each command says what to do, and ends with status 1."""
 
-    def test_no_redis(self, stopped):
-        """Redis can't be reached."""
-        for said in complaints(stopped):
-            assert "REDIS_URL" in said
+    def test_no_redis(self):
+        """Redis can't be reached; here each command is a process of its own."""
+        with stopped("redis://127.0.0.1:1") as server, ThreadPoolExecutor(len(COMMANDS)) as pool:
+            for said in pool.map(lambda command: complaint(server, *command), COMMANDS):
+                assert "REDIS_URL" in said
 
-    def test_no_worker(self, stopped, idle_redis):
+    def test_no_worker(self, idle_redis):
         """Redis answers, but no worker does."""
-        for said in complaints(stopped, REDIS_URL=idle_redis.url):
+        for said in complaints(idle_redis.url):
             assert "No worker is running" in said
 
-    def test_no_server(self, stopped):
+    def test_no_server(self):
         """With the in-memory layer, no server answers."""
-        for said in complaints(stopped, REDIS_URL="memory://", CHAT_SERVER_URL="http://127.0.0.1:1"):
+        for said in complaints():
             assert "manage.py serve" in said
             assert "CHAT_SERVER_URL" in said
 
