@@ -5,7 +5,9 @@ two: ``server`` (Redis, two workers) and ``memory_server`` (in-memory layer, one
 the tests apart: ``room`` is a name that no other test uses.
 """
 
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -32,6 +34,19 @@ settings.load_profile("chat")
 
 Connect = Callable[..., Awaitable[Client]]
 Communicate = Callable[..., Awaitable[WebsocketCommunicator]]
+
+
+# About how many seconds a test takes that asks for one of these; any other takes less than one.
+SECONDS = {"start_server": 5, "own_redis": 2, "windows": 2}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long come first: with several processes none is left with a long one at the end."""
+    length: Counter[Path] = Counter()
+    for item in items:
+        length[item.path] += 1 + 5 * sum(SECONDS.get(name, 0) for name in getattr(item, "fixturenames", ()))
+        length[item.path] += sum(mark.args[0] for mark in item.iter_markers("timeout"))
+    items.sort(key=lambda item: -length[item.path])
 
 
 @pytest.fixture(autouse=True)
