@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import os
 import secrets
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from .processes import Process, StartError, cpu_seconds, free_port, rss_bytes
+from .processes import Process, StartError, cpu_seconds, environment, free_port, rss_bytes
 from .wire import OURS, PLAIN, SOCKETIO, Dialect
 
 HERE = Path(__file__).resolve().parent
@@ -31,7 +31,10 @@ class Place:
     cores: set[int]
     redis_port: int
     scratch: Path
-    redis_pid: int
+    beside: set[int]
+    """The cores of what works beside the server: Redis, a database, other processes of the project."""
+    kept: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    """What ends with the place."""
 
     @property
     def redis_url(self) -> str:
@@ -45,6 +48,9 @@ class Running:
 
     processes: list[Process]
     ports: list[int]
+    where: Place
+    env: Mapping[str, str]
+    """What they were started with."""
 
     @functools.cached_property
     def pids(self) -> list[int]:
@@ -94,12 +100,6 @@ class Peer:
         return self.launcher(where, self.workers, self.limit)
 
 
-def environment(**extra: str) -> dict[str, str]:
-    """What a server's process gets: none of the caller's settings but those that find programs."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
-    return kept | extra
-
-
 def launch(
     where: Place,
     argvs: Sequence[Sequence[str]],
@@ -109,7 +109,7 @@ def launch(
     ready: Callable[[Process, int], None] = Process.wait_for_port,
 ) -> Running:
     """Starts a process for each of `argvs`, and port; returns when all are `ready`, or raises StartError."""
-    running = Running([], ports)
+    running = Running([], ports, where, env)
     try:
         for argv, port in zip(argvs, ports, strict=True):
             own = dict(env) | {"PORT": str(port)}

@@ -39,17 +39,24 @@ class Process:
         log: Path,
         cwd: Path | None = None,
         env: Mapping[str, str],
+        user: int | None = None,
+        stop_signal: signal.Signals = signal.SIGTERM,
+        lines: bool = False,
     ) -> None:
+        """`user`: the id it runs as, where not ours. With `lines` it can be told things, and heard."""
+
         def pin() -> None:
             _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
             os.sched_setaffinity(0, cores)
 
         self.log = log
+        self._stop_signal = stop_signal
         self._name = " ".join(Path(word).name for word in argv[:3])
         with log.open("ab") as output:
             self._popen = subprocess.Popen(
-                list(argv), cwd=cwd, env=dict(env), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                preexec_fn=pin,
+                list(argv), cwd=cwd, env=dict(env), stderr=output, preexec_fn=pin, user=user,
+                stdin=subprocess.PIPE if lines else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if lines else output,
             )  # fmt: skip
 
     @property
@@ -73,6 +80,20 @@ class Process:
     def tail(self, lines: int = 15) -> str:
         """The end of its log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def tell(self, line: bytes) -> None:
+        """Writes a line to its standard input."""
+        assert self._popen.stdin is not None
+        self._popen.stdin.write(line + b"\n")
+        self._popen.stdin.flush()
+
+    def hear(self) -> bytes:
+        """The next line of its standard output; raises StartError when it has ended."""
+        assert self._popen.stdout is not None
+        line: bytes = self._popen.stdout.readline()
+        if not line:
+            raise StartError(f"{self._name} ended", self.tail())
+        return line.rstrip(b"\n")
 
     def wait_for_port(self, port: int, seconds: float = 20.0) -> None:
         """Returns when something answers on `port`; raises StartError when the process ends or time is up."""
@@ -98,9 +119,9 @@ class Process:
         raise StartError(f"{self._name} {why}", self.tail())
 
     def stop(self, seconds: float = 5.0) -> None:
-        """SIGTERM, and SIGKILL for what is left of the tree after `seconds`."""
+        """Its signal to stop, and SIGKILL for what is left of the tree after `seconds`."""
         pids = self.tree()
-        self._popen.terminate()
+        self._popen.send_signal(self._stop_signal)
         try:
             self._popen.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -108,6 +129,15 @@ class Process:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             self._popen.wait()
+        for pipe in (self._popen.stdin, self._popen.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """What a server's process gets: none of the caller's settings but those that find programs."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    return kept | extra
 
 
 def cpu_seconds(pids: Sequence[int]) -> float:
@@ -116,6 +146,17 @@ def cpu_seconds(pids: Sequence[int]) -> float:
     Linux makes the id of another process's CPU clock out of its pid (`clock_getcpuclockid(3)`).
     """
     return sum(time.clock_gettime((~pid << 3) | _CPUCLOCK_SCHED) for pid in pids)
+
+
+def cpu_seconds_with_children(pid: int) -> float:
+    """CPU time of a process, of those below it and of those that have ended there; it counts in ticks."""
+    used = 0.0
+    with contextlib.suppress(OSError):  # one that ends meanwhile is in its parent's figure the next time
+        text = Path(f"/proc/{pid}/stat").read_text()
+        used = sum(map(int, text.rpartition(")")[2].split()[11:15])) / _TICKS
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            used += sum(map(cpu_seconds_with_children, map(int, (task / "children").read_text().split())))
+    return used
 
 
 def machine_cpu_seconds() -> float:

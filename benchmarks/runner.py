@@ -12,8 +12,16 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from .peers import RAISED_LIMIT, STOCK_LIMIT, Peer, Place, Running, environment
-from .processes import Process, StartError, cpu_seconds, free_port, machine_cpu_seconds, raise_file_limit
+from .peers import RAISED_LIMIT, STOCK_LIMIT, Peer, Place, Running
+from .processes import (
+    Process,
+    StartError,
+    cpu_seconds_with_children,
+    environment,
+    free_port,
+    machine_cpu_seconds,
+    raise_file_limit,
+)
 from .report import NOISY, Results, Sample
 from .sockets import SwarmError
 from .workloads import Invalid, Plan, Workload
@@ -78,7 +86,9 @@ def place(cores: Cores) -> Iterator[Place]:
         redis = Process(argv, cores=cores.redis, log=scratch / "redis.log", cwd=scratch, env=environment())
         try:
             redis.wait_for_port(port)
-            yield Place(cores.server, port, scratch, redis.pid)
+            where = Place(cores.server, port, scratch, cores.redis)
+            with where.kept:
+                yield where
         finally:
             redis.stop()
 
@@ -104,9 +114,7 @@ def _flush(where: Place) -> None:
 class _Noise:
     """How much of the machine something else than this benchmark uses meanwhile."""
 
-    def __init__(self, server: Running, where: Place) -> None:
-        self._server = server
-        self._beside = [where.redis_pid, os.getpid()]
+    def __init__(self) -> None:
         self._before = self._others()
         self._since = time.monotonic()
 
@@ -116,7 +124,8 @@ class _Noise:
         return max(0.0, used / (time.monotonic() - self._since))
 
     def _others(self) -> float:
-        return machine_cpu_seconds() - self._server.cpu() - cpu_seconds(self._beside)
+        # All that the benchmark starts is below this process.
+        return machine_cpu_seconds() - cpu_seconds_with_children(os.getpid())
 
 
 def _wait_for_quiet() -> None:
@@ -135,7 +144,7 @@ def measure(peer: Peer, workload: Workload, plan: Plan, where: Place, repetition
     began = time.monotonic()
     try:
         with started(peer, where) as server:
-            noise = _Noise(server, where)
+            noise = _Noise()
             values = workload.run(server, peer.dialect, plan)
             sample = Sample(peer.name, workload.key, repetition, values, noise.share())
     except (Invalid, SwarmError, StartError) as problem:
@@ -143,7 +152,7 @@ def measure(peer: Peer, workload: Workload, plan: Plan, where: Place, repetition
             say(problem.log)
         sample = Sample(peer.name, workload.key, repetition, problem=str(problem))
     figures = sample.problem or " ".join(f"{name}={value:.4g}" for name, value in sample.values.items())
-    say(f"{repetition}  {peer.name:<10} {workload.key:<8} {time.monotonic() - began:5.1f} s  {figures}")
+    say(f"{repetition}  {peer.name:<13} {workload.key:<8} {time.monotonic() - began:5.1f} s  {figures}")
     if sample.noise > NOISY:
         say(f"   (other processes used {sample.noise:.2f} of a core meanwhile)")
     return sample
@@ -170,6 +179,8 @@ def run(results: Results, peers: Sequence[Peer], workloads: Sequence[Workload], 
                         continue
                     for peer in peers:
                         if peer.workers > 1 and workload.key not in WORKERS_COMPARED:
+                            continue
+                        if workload.servers is not None and peer.key not in workload.servers:
                             continue
                         if time.monotonic() > deadline:
                             results.notes.append(

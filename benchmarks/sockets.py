@@ -130,8 +130,8 @@ class Sockets:
             else:
                 self._upgrade(client, data)
 
-    def _chat(self, client: Client, number: int, now: float) -> None:
-        """A chat message with this number came to `client` at `now`."""
+    def _chat(self, client: Client, number: int, now: float, payload: memoryview) -> None:
+        """A frame with this number came to `client` at `now`."""
         raise NotImplementedError
 
     def _open(self, room: Room) -> None:
@@ -201,7 +201,8 @@ class Sockets:
             if mark < 0:
                 self._other(client, data[at] & 15, data[start:end])
             else:
-                self._chat(client, int(data[mark + len(MARK) : mark + len(MARK) + DIGITS]), now)
+                number = int(data[mark + len(MARK) : mark + len(MARK) + DIGITS])
+                self._chat(client, number, now, memoryview(data)[start:end])
             at = end
         if at < size:
             client.buffer = data[at:]

@@ -68,6 +68,8 @@ class Swarm(Sockets):
         self._missing: list[int] = []
         self._outstanding = 0
         self._latencies = array("d")
+        self.last_bytes = 0
+        """Of the last chat message that came: its payload."""
 
     def saturate(self, seconds: float, in_flight: int) -> Load:
         """Keeps `in_flight` messages under way for `seconds`, going round the rooms and their members.
@@ -155,8 +157,9 @@ class Swarm(Sockets):
             why = errno.errorcode.get(error.errno or 0, error)
             self.problems.append(f"a message couldn't be sent: {why}")
 
-    def _chat(self, client: Client, number: int, now: float) -> None:
+    def _chat(self, client: Client, number: int, now: float, payload: memoryview) -> None:
         client.chats += 1
+        self.last_bytes = len(payload)
         place = number - self._first
         if not 0 <= place < len(self._missing) or client.room is not self._room_of[place]:
             self.problems.append("a message came to a socket that it was not for")
