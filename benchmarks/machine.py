@@ -12,11 +12,12 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from . import postgres
 from .peers import HERE, PROJECT
 
 LIBRARIES = (
-    *("Django", "channels", "channels-redis", "daphne", "autobahn", "Twisted"),
-    *("redis", "hiredis", "msgspec", "uvloop"),
+    *("Django", "djangorestframework", "channels", "channels-redis", "daphne", "autobahn", "Twisted"),
+    *("redis", "hiredis", "msgspec", "psycopg", "uvloop"),
 )
 
 
@@ -54,7 +55,7 @@ def describe(arguments: list[str]) -> Machine:
         python=f"{platform.python_implementation()} {sys.version.split()[0]}",
         node=_output("node", "--version"),
         redis_server=_redis_version(),
-        libraries=_python_libraries() | _node_libraries(),
+        libraries=_python_libraries() | _channels_rest() | _node_libraries() | _postgres(),
     )
 
 
@@ -94,6 +95,19 @@ def _python_libraries() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def _channels_rest() -> dict[str, str]:
+    text = (HERE / "peers/channels_rest/requirements.txt").read_text()
+    (line,) = (line for line in text.splitlines() if "==" in line)
+    name, _, version = line.partition("==")
+    return {name: version}
+
+
+def _postgres() -> dict[str, str]:
+    program = postgres.program("postgres")
+    words = ((program and _output(program, "--version")) or "").split()
+    return {"PostgreSQL": words[2]} if len(words) > 2 else {}
 
 
 def _node_libraries() -> dict[str, str]:

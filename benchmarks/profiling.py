@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .peers import HERE, PEERS, PROJECT, Place, Running, start_ours
 from .processes import StartError, raise_file_limit
+from .resources.servers import SERVERS, SQLITE, start_shop
 from .runner import SPARE_FILES, Cores, measure, place
 from .wire import Dialect
 from .workloads import Plan, Values, Workload
@@ -47,9 +48,12 @@ def profile(workload: Workload, plan: Plan) -> str:
 
         def start(where: Place, workers: int, limit: int) -> Running:
             env = {"PYTHONPATH": str(HERE / "profiled"), "PROFILE_DIRECTORY": str(directory)}
+            if workload.key.startswith("resources"):
+                return start_shop("ours", SQLITE, where, workers, limit, **env)
             return start_ours(where, workers, **env)
 
-        peer = dataclasses.replace(PEERS["ours"], launcher=start)
+        ours = SERVERS["ours_sqlite"] if workload.key.startswith("resources") else PEERS["ours"]
+        peer = dataclasses.replace(ours, launcher=start)
         sample = measure(peer, dataclasses.replace(workload, run=sampled), plan, where, 1)
     if sample.problem:
         raise StartError(sample.problem)

@@ -10,14 +10,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from .machine import Machine
-from .metrics import METRICS, TARGETS, Metric, Target
+from .metrics import Metric, Target
+from .parts import Part
 from .workloads import Plan, Values
 
 NOISY = 0.1
 """Cores that a quiet machine's housekeeping stays below."""
 QUIETEST = 3
 """Repetitions that a median is made of."""
-TITLES = {"plain": "plain Channels", "socketio": "Socket.IO", "ours": "this project"}
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,11 @@ class Sample:
 
 @dataclass
 class Results:
-    """All samples of one run."""
+    """All samples of one run of a part."""
 
     machine: Machine
     plan: Plan
+    part: Part
     samples: list[Sample] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
     """By server: why it wasn't run."""
@@ -46,7 +47,7 @@ class Results:
 
     def servers(self) -> list[str]:
         """The servers with samples, peers first, one worker before two."""
-        order = ["plain", "socketio", "ours"]
+        order = self.part.order
         found = {sample.server for sample in self.samples}
         return sorted(found, key=lambda name: ("-" in name, order.index(name.partition("-")[0])))
 
@@ -62,15 +63,20 @@ class Results:
 
     def ratio(self, target: Target) -> float | None:
         """This project's median over that of the target's peer."""
-        ours = self.median("ours", target.metric)
+        ours = self.median(target.ours, target.metric)
         base = self.median(target.peer, target.metric) if target.peer else 1.0
         return ours / base if ours is not None and base else None
+
+    def title(self, server: str) -> str:
+        """A server's name for people."""
+        key, _, workers = server.partition("-")
+        return self.part.servers[key].title + (f", {workers} workers" if workers else "")
 
     def as_json(self) -> str:
         """Everything, for programs."""
         servers = self.servers()
         medians = {
-            s: {m.key: value for m in METRICS if (value := self.median(s, m.key)) is not None}
+            s: {m.key: value for m in self.part.metrics if (value := self.median(s, m.key)) is not None}
             for s in servers
         }
         content = {
@@ -79,16 +85,10 @@ class Results:
             "missing": self.missing,
             "notes": self.notes,
             "medians": medians,
-            "targets": [asdict(target) | {"ratio": self.ratio(target)} for target in TARGETS],
+            "targets": [asdict(target) | {"ratio": self.ratio(target)} for target in self.part.targets],
             "samples": [asdict(sample) for sample in self.samples],
         }
         return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-
-
-def title(server: str) -> str:
-    """A server's name for people."""
-    key, _, workers = server.partition("-")
-    return TITLES[key] + (f", {workers} workers" if workers else "")
 
 
 def markdown(results: Results) -> str:
@@ -96,7 +96,7 @@ def markdown(results: Results) -> str:
     machine = results.machine
     libraries = ", ".join(f"{name} {version}" for name, version in machine.libraries.items())
     lines = [
-        "# Speed beside other chat servers",
+        f"# {results.part.heading}",
         "",
         f"- Measured {machine.date} at commit {machine.commit} with `{machine.command}`.",
         f"- Machine: {machine.cores} cores of {machine.cpu}, {machine.memory_gib} GiB, {machine.system}.",
@@ -117,8 +117,8 @@ def markdown(results: Results) -> str:
 def _table(results: Results) -> list[str]:
     servers = results.servers()
     names = _numbers(results.plan)
-    rows = ["| | " + " | ".join(map(title, servers)) + " |", "| --- |" + " ---: |" * len(servers)]
-    for metric in METRICS:
+    rows = ["| | " + " | ".join(map(results.title, servers)) + " |", "| --- |" + " ---: |" * len(servers)]
+    for metric in results.part.metrics:
         cells = [_cell(results, server, metric) for server in servers]
         if any(cells):
             label = metric.label.format(**names)
@@ -150,28 +150,27 @@ def _number(value: float, metric: Metric) -> str:
 def _targets(results: Results) -> list[str]:
     rows = ["| target, one worker | asked | measured | |", "| --- | ---: | ---: | --- |"]
     names = _numbers(results.plan)
-    labels = {metric.key: metric.label.format(**names) for metric in METRICS}
-    labels["small_p99_ms"] = "small rooms 200 x 2, saturated: latency p99"
-    labels["scale_ratio"] = "many connections over few: CPU per delivery"
-    labels["scale_memory_ratio"] = "many connections over few: memory per connection"
-    for target in TARGETS:
+    labels = {metric.key: metric.label.format(**names) for metric in results.part.metrics}
+    for target in results.part.targets:
         ratio = results.ratio(target)
         if ratio is None:
             continue
-        against = f" x {title(target.peer)}" if target.peer else ""
+        against = f" x {results.title(target.peer)}" if target.peer else ""
         met = "met" if ratio <= target.factor else "**missed**"
-        rows.append(f"| {labels[target.metric]} | ≤ {target.factor:g}{against} | {ratio:.3g} | {met} |")
+        label = target.label or labels[target.metric]
+        rows.append(f"| {label} | ≤ {target.factor:g}{against} | {ratio:.3g} | {met} |")
     return rows if len(rows) > 2 else []
 
 
 def _absent(results: Results) -> list[str]:
-    return [f"{title(server)} was not run: {why}." for server, why in results.missing.items()]
+    return [f"{results.title(server)} was not run: {why}." for server, why in results.missing.items()]
 
 
 def _invalid(results: Results) -> list[str]:
     problems = Counter((s.server, s.workload, s.problem) for s in results.samples if s.problem)
     return [
-        f"Not counted: {title(server)}, {workload}: {problem}" + (f", {times} times." if times > 1 else ".")
+        f"Not counted: {results.title(server)}, {workload}: {problem}"
+        + (f", {times} times." if times > 1 else ".")
         for (server, workload, problem), times in problems.items()
     ]
 

@@ -73,6 +73,8 @@ class Workload:
     """The most it opens."""
     repeated: bool = True
     """Whether it is done once a repetition, or only once because it is long."""
+    servers: frozenset[str] | None = None
+    """Those that are given it, by key; None: all."""
 
 
 def _measured(server: Running, load: Callable[[], Load]) -> tuple[Load, float]:

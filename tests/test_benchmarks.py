@@ -1,12 +1,19 @@
-"""The benchmarks' load generator, held against this project's own server."""
+"""The benchmarks' load generators, held against this project's own server."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from benchmarks import metrics
+from benchmarks.parts import MODELS, PARTS, Part
 from benchmarks.peers import PEERS, Running
+from benchmarks.resources import changes, reads, saves
+from benchmarks.resources.askers import Askers
+from benchmarks.resources.followers import Followers, title_of
+from benchmarks.resources.languages import OURS
+from benchmarks.resources.servers import SERVERS
 from benchmarks.runner import Cores, place, started
+from benchmarks.shop.rows import FIELDS
+from benchmarks.sockets import SwarmError
 from benchmarks.swarm import Swarm
 from benchmarks.wire import MARK, ChatFrame
 
@@ -34,10 +41,14 @@ def test_a_chat_frame_is_masked_and_carries_its_number() -> None:
     assert len(payload) == size
 
 
-def test_every_target_is_a_row_of_the_table() -> None:
-    """A target names a metric that is measured, so none is lost to a misspelling."""
-    measured = {metric.key for metric in metrics.METRICS}
-    assert {target.metric for target in metrics.TARGETS} <= measured
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.key)
+def test_every_target_is_a_row_of_the_table(part: Part) -> None:
+    """A target names a metric and servers that are measured, so none is lost to a misspelling."""
+    measured = {metric.key for metric in part.metrics}
+    assert {target.metric for target in part.targets} <= measured
+    assert {metric.workload for metric in part.metrics} == {workload.key for workload in part.workloads}
+    assert {target.ours for target in part.targets} <= set(part.servers)
+    assert {target.peer for target in part.targets} <= {*part.servers, None}
 
 
 def test_the_load_reaches_every_member_of_every_room(server: Running) -> None:
@@ -68,3 +79,66 @@ def test_a_message_that_nobody_here_sent_makes_the_run_invalid(server: Running) 
     finally:
         here.close()
         elsewhere.close()
+
+
+# --- models -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[Running]:
+    """The shop behind this project's resources, on SQLite."""
+    anywhere = Cores.anywhere()
+    with place(anywhere) as where, started(SERVERS["ours_sqlite"], where) as running:
+        yield running
+
+
+def test_rows_are_asked_for_and_looked_at(shop: Running) -> None:
+    """One row and a page are read, one at a time and many at once, and each request has its answer."""
+    askers = Askers(OURS, shop.ports)
+    try:
+        askers.connect([("", 2)])
+        (row,) = OURS.rows(askers.look(reads.one_row))
+        assert list(row) == FIELDS
+        assert askers.ask(0.1, reads.one_row, clients=1, burst=20).requests % 20 == 0
+        assert len(OURS.rows(askers.look(reads.one_page))) == 100
+        assert askers.ask(0.1, reads.one_page, clients=2, burst=1).requests >= 2
+        with pytest.raises(SwarmError, match="unexpected answer"):
+            askers.ask(0.0, lambda language, number: language.read_one(number, 10_000_000), 1, 1)
+    finally:
+        askers.close()
+
+
+def test_changes_are_followed_to_those_whom_they_concern(shop: Running) -> None:
+    """A change by another process, or over a socket, comes once to each subscription that matches."""
+    crowd = Followers(shop.ports)
+    try:
+        crowd.connect([("", 20)])
+        every = changes.KINDS["two"]
+        crowd.subscribe([(client, every(number, 0)) for number, client in enumerate(crowd.clients)])
+        concerned = [
+            client
+            for number, client in enumerate(crowd.clients)
+            if number % changes.MATCHING == changes.CATEGORY
+        ]
+        with changes.task_process(shop) as process:
+            followed = crowd.follow(0.2, changes.by_task(process), concerned)
+        assert followed.deliveries == 2 * followed.changes > 0
+        asker = crowd.clients[0]
+        assert crowd.follow(0.2, changes.by_socket(asker), concerned, asker).changes > 0
+        crowd.change_seconds = 0.2
+        with pytest.raises(SwarmError, match="did not get"):
+            crowd.follow(0.1, changes.by_socket(asker), crowd.clients)
+    finally:
+        crowd.close()
+    assert title_of(7).startswith("bench:00000007x")
+
+
+def test_saving_is_measured_for_both_models(shop: Running) -> None:
+    """The process that saves gives a ratio for each way of saving."""
+    values = saves.measured(shop, rounds=2, count=3)
+    assert {name for name in values if name.endswith("_ratio")} == {
+        metric.key
+        for metric in MODELS.metrics
+        if metric.workload == "resources-saves" and metric.key.endswith("_ratio")
+    }
+    assert min(values.values()) > 0

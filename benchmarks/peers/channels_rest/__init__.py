@@ -1,0 +1,1 @@
+"""The shop behind djangochannelsrestframework, as its documentation builds it."""

@@ -1,0 +1,1 @@
+"""The part of the run that is about models over WebSocket: its servers, workloads, metrics and targets."""
