@@ -153,7 +153,7 @@ def test_runs_of_or_form_one_group():
 def test_an_empty_list_matches_nothing():
     found = read_filters([{"column": "whole", "operator": "in", "value": []}], COLUMNS)
     assert not found.compile()({"whole": 1})
-    assert found.key() == ("whole", ())
+    assert found.key() == (("whole",), ())
 
 
 @pytest.mark.parametrize(

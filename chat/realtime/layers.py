@@ -80,6 +80,7 @@ class _Shard:
             on_lost=self.publisher.cut,
             restore=lambda: layer.restore(self.publisher),
         )
+        self.publisher.on_change = self.subscriber.on_change = layer.changed
 
     async def publish(self, channel: str, message: bytes) -> int:
         """Returns how many processes were subscribed."""
@@ -131,6 +132,8 @@ class LoopLayer(_HubChannels, RedisPubSubLoopLayer):
         super().__init__(hosts=[], prefix=prefix, channel_layer=channel_layer, **kwargs)
         self._shards = [_Shard(host, self, number) for number, host in enumerate(addresses)]
         self.hub: Any = None
+        # Changes whenever a connection comes or goes: what was true of other processes may not be now.
+        self.epoch = 0
         # What to write to a Redis that came back; a census puts itself here.
         self.restore: Callable[[RedisLink], list[tuple[Any, ...]]] = lambda link: []
         self._loop = asyncio.get_running_loop()
@@ -189,6 +192,10 @@ class LoopLayer(_HubChannels, RedisPubSubLoopLayer):
     def links(self) -> list[RedisLink]:
         """One connection a Redis."""
         return [shard.publisher for shard in self._shards]
+
+    def changed(self) -> None:
+        """A connection has come or gone."""
+        self.epoch += 1
 
     @property
     def reconnects(self) -> int:
@@ -269,7 +276,7 @@ class MemoryLayer(_HubChannels, InMemoryChannelLayer):
 
     kind = "memory"
     up = True
-    reconnects = 0  # there is nothing to connect to
+    reconnects = epoch = 0  # there is nothing to connect to
 
     def __init__(self, **kwargs: Any) -> None:
         kwargs.pop("hosts", None)

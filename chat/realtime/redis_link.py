@@ -51,6 +51,7 @@ class RedisLink:
         self.loop = asyncio.get_running_loop()
         self.up = False
         self.connects = 0
+        self.on_change: Callable[[], None] = lambda: None  # called when it comes up, and when it is lost
         self._told = False
         self.lost = 0  # how often a working connection was lost
         self._connection: Any = None
@@ -153,6 +154,7 @@ class RedisLink:
                 self._connection = connection
                 self.up = True
                 self.connects += 1
+                self.on_change()
                 self._connected()
                 writer = self.loop.create_task(self._write(connection))
                 self._reader = self.loop.create_task(self._read(connection))
@@ -172,7 +174,9 @@ class RedisLink:
             except Exception as error:  # noqa: BLE001 (a bug below must not leave the worker deaf and dumb)
                 log.failure(logger, "redis_link_failed", error, link=self.name)
             finally:
-                self.up = False
+                if self.up:
+                    self.up = False
+                    self.on_change()
                 self._connection = None
                 if writer is not None:
                     writer.cancel()

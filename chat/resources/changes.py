@@ -7,8 +7,6 @@ the writes that send no signal.
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Iterable
 from contextvars import ContextVar
 from functools import partial
@@ -18,25 +16,16 @@ from django.apps import apps
 from django.db import connections, models, transaction
 from django.db.models.signals import m2m_changed, post_delete, post_save, pre_delete, pre_save
 
-from chat.realtime import log
-from chat.realtime.errors import LayerUnavailable
-from chat.realtime.hub import CONTROL
-from chat.realtime.layers import MemoryLayer, get_layer
-from chat.realtime.questions import publish
-from chat.realtime.runtime import local_hub, on_loop, run_sync, sync_loop
-
-from . import interest
+from . import interest, telling
 from .resource import ModelResource
 from .tracking import Row, Tracked, concrete_of, digest, forget, tracked
-
-logger = logging.getLogger("chat.resources")
-
-PUBLISH_TIMEOUT = 5.0  # seconds that a process without a server waits for Redis
 
 UNKNOWN = b""  # a row of which nobody knows what it was
 
 # Which request of which connection a change comes from: ``"<connection id>.<number>"``.
 origin: ContextVar[str | None] = ContextVar("origin", default=None)
+
+_BEFORE = "_resources_before"  # where an instance keeps what its row was
 
 Model = type[models.Model]
 
@@ -94,47 +83,7 @@ def _change(target: Tracked, key: Any, before: Row | bytes | None, after: Row | 
 
 
 def _tell(target: Tracked, args: dict[str, Any]) -> None:
-    """Publish one change. A server's process does not wait for Redis, another one does: it may end next."""
-    message = {"type": CONTROL, "ask": "row_changed", "args": args, "reply_to": "", "ref": ""}
-    hub = local_hub()
-    if hub is not None:
-        hub.loop.call_soon_threadsafe(_publish_here, target, message)
-        return
-    if isinstance(get_layer(), MemoryLayer):
-        return
-    if on_loop():  # asynchronous code outside a server can't wait here
-        asyncio.run_coroutine_threadsafe(_publish(target, message), sync_loop())
-        return
-    try:
-        run_sync(_publish(target, message), PUBLISH_TIMEOUT)
-    except TimeoutError:
-        _untold(target)
-
-
-def _publish_here(target: Tracked, message: dict[str, Any]) -> None:
-    version = interest.version(target.label)
-
-    def done(result: Any) -> None:
-        if isinstance(result, BaseException):
-            _untold(target)
-        elif result == 0:
-            interest.unwatched(target.label, version)
-
-    get_layer().for_loop().publish(target.group, message, done)
-
-
-async def _publish(target: Tracked, message: dict[str, Any]) -> None:
-    version = interest.version(target.label)
-    try:
-        if await publish(get_layer().for_loop(), target.group, message) == 0:
-            interest.unwatched(target.label, version)
-    except LayerUnavailable:
-        _untold(target)
-
-
-def _untold(target: Tracked) -> None:
-    """The workers notice by themselves that they were cut off, and close who follows what."""
-    log.event(logger, logging.ERROR, "change_not_told", model=target.label)
+    telling.tell(target.label, target.group, args)
 
 
 # --- signals --------------------------------------------------------------------------------------
@@ -174,22 +123,20 @@ def _is_emptied(field: models.ForeignKey[Any, Any]) -> bool:
     return field.remote_field.on_delete not in kept
 
 
-def _watched(sender: Model) -> list[Tracked]:
-    """What somebody follows of that which a signal of ``sender`` changes."""
-    return [tracked(model) for model in _models.get(sender, ()) if interest.watched(model._meta.label_lower)]
-
-
 def _read_before(instance: models.Model, sender: Model, using: str, lock: bool) -> None:
     """Note on the instance what its row is: ``{label: row or None}``."""
     if instance.pk is None:
         return
     found = {}
-    for target in _watched(sender):
+    for model in _models.get(sender, ()):
+        if not interest.watched(model._meta.label_lower):
+            continue
+        target = tracked(model)
         # Locked, no other transaction can change it between this look and our own change.
         rows = target.rows(using, [instance.pk], lock and connections[using].in_atomic_block)
         found[target.label] = rows.get(instance.pk)
     if found:
-        instance.__dict__["_resources_before"] = found
+        instance.__dict__[_BEFORE] = found
 
 
 def _pre_save(sender: Model, instance: models.Model, using: str, **_: Any) -> None:
@@ -197,21 +144,43 @@ def _pre_save(sender: Model, instance: models.Model, using: str, **_: Any) -> No
 
 
 def _post_save(sender: Model, instance: models.Model, using: str, created: bool, **_: Any) -> None:
-    before = instance.__dict__.pop("_resources_before", {})
     for model in _models.get(sender, ()):
         label = model._meta.label_lower
         if interest.watched(label):
-            target = tracked(model)
+            target, before = tracked(model), instance.__dict__.pop(_BEFORE, {})
             was = None if created else before.get(label, UNKNOWN)
             record(target, using, instance.pk, was, target.rows(using, [instance.pk]).get(instance.pk))
         elif connections[using].in_atomic_block:
-            # Somebody may come before it is committed, and would see neither the row nor its change.
-            transaction.on_commit(partial(_look_again, model, using, instance.pk), using=using, robust=True)
+            _look_at_commit(model, using, instance.pk)
 
 
-def _look_again(model: Model, using: str, key: Any) -> None:
-    if interest.watched(model._meta.label_lower):
-        _tell_unknown(tracked(model), using, [key])
+class _Late:
+    """Rows that nobody followed when they were changed: somebody may come before it is committed, and would
+    see neither the rows nor their change. One for all that are changed in a row in the same savepoint."""
+
+    __slots__ = ("rows", "using")
+
+    def __init__(self, using: str) -> None:
+        self.using = using
+        self.rows: dict[Model, dict[Any, None]] = {}
+
+    def add(self, model: Model, key: Any) -> None:
+        self.rows.setdefault(model, {})[key] = None
+
+    def __call__(self) -> None:
+        for model, keys in self.rows.items():
+            if interest.watched(model._meta.label_lower):
+                _tell_unknown(tracked(model), self.using, list(keys))
+
+
+def _look_at_commit(model: Model, using: str, key: Any) -> None:
+    connection = connections[using]
+    waiting = connection.run_on_commit
+    late = waiting[-1][1] if waiting else None
+    if type(late) is not _Late or waiting[-1][0] != set(connection.savepoint_ids):
+        late = _Late(using)
+        transaction.on_commit(late, using=using, robust=True)
+    late.add(model, key)
 
 
 def _pre_delete(sender: Model, instance: models.Model, using: str, **_: Any) -> None:
@@ -219,7 +188,7 @@ def _pre_delete(sender: Model, instance: models.Model, using: str, **_: Any) -> 
 
 
 def _post_delete(sender: Model, instance: models.Model, using: str, **_: Any) -> None:
-    before = instance.__dict__.pop("_resources_before", {})
+    before = instance.__dict__.pop(_BEFORE, {})
     for model in _models.get(sender, ()):
         label = model._meta.label_lower
         if label in before:
@@ -228,7 +197,7 @@ def _post_delete(sender: Model, instance: models.Model, using: str, **_: Any) ->
         elif interest.watched(label):
             record(tracked(model), using, instance.pk, UNKNOWN, None)
         elif connections[using].in_atomic_block:
-            transaction.on_commit(partial(_look_again, model, using, instance.pk), using=using, robust=True)
+            _look_at_commit(model, using, instance.pk)
 
 
 def _m2m_changed(

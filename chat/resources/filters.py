@@ -125,14 +125,17 @@ class Filters:
         """The attnames that a row must have to be tested."""
         return {condition.column.attname for group in self.groups for condition in group}
 
-    def key(self) -> tuple[str, tuple[Any, ...]] | None:
-        """A column and the values of which one must be there, where the filters ask for that: what fits can
-        be found by it instead of being tested. None where they don't."""
-        for group in self.groups:
-            if len(group) == 1 and group[0].operator in (Operator.EQ, Operator.IN):
-                condition = group[0]
-                single = condition.operator is Operator.EQ
-                return condition.column.attname, (condition.value,) if single else condition.value
+    def key(self) -> tuple[tuple[str, ...], tuple[tuple[Any, ...], ...]] | None:
+        """Columns and the values of which one combination must be there, where the filters ask for that: what
+        fits can be found by it instead of being tested. None where they don't."""
+        single = [group[0] for group in self.groups if len(group) == 1]
+        equal = {one.column.attname: one.value for one in single if one.operator is Operator.EQ}
+        if equal:
+            names = tuple(sorted(equal))
+            return names, (tuple([equal[name] for name in names]),)
+        for one in single:
+            if one.operator is Operator.IN:
+                return (one.column.attname,), tuple([(value,) for value in one.value])
         return None
 
 

@@ -122,7 +122,7 @@ class Index:
 
     def __init__(self) -> None:
         self.groups: dict[Hashable, Group] = {}
-        self._by_value: dict[str, dict[Any, dict[Group, None]]] = {}
+        self._by_values: dict[tuple[str, ...], dict[tuple[Any, ...], dict[Group, None]]] = {}
         self._rest: dict[Group, None] = {}
 
     def add(self, group: Group) -> None:
@@ -131,8 +131,8 @@ class Index:
         if asked is None:
             self._rest[group] = None
             return
-        attname, values = asked
-        table = self._by_value.setdefault(attname, {})
+        names, values = asked
+        table = self._by_values.setdefault(names, {})
         for value in values:
             table.setdefault(value, {})[group] = None
 
@@ -144,14 +144,14 @@ class Index:
         if asked is None:
             del self._rest[group]
             return True
-        attname, values = asked
-        table = self._by_value[attname]
+        names, values = asked
+        table = self._by_values.get(names, {})
         for value in set(values):
             del table[value][group]
             if not table[value]:
                 del table[value]
         if not table:
-            del self._by_value[attname]
+            self._by_values.pop(names, None)
         return True
 
     def concerned(self, rows: Iterable[Row | None]) -> list[Group]:
@@ -159,7 +159,8 @@ class Index:
         found = dict(self._rest)
         for row in rows:
             if row is not None:
-                for attname, table in self._by_value.items():
-                    if row[attname] in table:
-                        found.update(table[row[attname]])
+                for names, table in self._by_values.items():
+                    groups = table.get(tuple([row[name] for name in names]))
+                    if groups is not None:
+                        found.update(groups)
         return list(found)

@@ -37,8 +37,8 @@ class Needs:
 
 @dataclass(slots=True)
 class Facts:
-    """``rows``: as they are now. ``visible``: (resource, the user's key) → primary key → the row as the user may
-    see it, and what a serializer makes of it (None where columns are enough). ``may``: whether a user may
+    """``rows``: as they are now. ``visible``: (resource, the user's key) → primary key → the row as the user
+    may see it, and what a serializer makes of it (None where columns are enough). ``may``: whether a user may
     read at all. ``unclear``: as in Needs."""
 
     rows: dict[Any, Row] = field(default_factory=dict)
