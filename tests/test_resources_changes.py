@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from chat.realtime.testing import eventually
+from chat.realtime.testing import RedisProxy, eventually
 from tests.kit import ChatServer
 from tests.resource_kit import ResourceClient
 
@@ -285,3 +285,28 @@ async def test_a_model_that_nobody_follows(app_server):
     assert await app_server.adjango(FOLLOWED) is True
     await client.close()
     await nobody_follows_tags(app_server)
+
+
+async def test_a_writer_that_redis_does_not_answer(start_server, own_redis):
+    """A process that can't reach Redis waits for it once, not for each row; when it is back, who follows the
+    model is told to begin anew."""
+    server = await asyncio.to_thread(start_server, own_redis.url, workers=1, settings="tests.settings")
+    with RedisProxy(own_redis.port) as line:
+        server.environment["REDIS_URL"] = line.url  # of the second process alone
+        word = f"r{uuid4().hex[:8]}"
+        client = await ResourceClient.open(server)
+        await client.do("subscribe", "tags", schema="public")
+        await server.adjango(SAVE, word=word)
+        await client.told("create")
+        line.hold()
+        code = "import time\nbegan = time.monotonic()\n" + BEGIN
+        code += "for n in range(50):\n    Tag.objects.create(word=f'{word}{n}')\n"
+        took = await server.adjango(code + "result = time.monotonic() - began", word=word)
+        assert took < 6  # seconds: one deadline of Redis' is 3
+        line.cut()
+        line.release()
+        assert await client.expect_close(1001, limit=10) == "changes may have been missed: subscribe again"
+    client = await ResourceClient.open(server)
+    data = await client.do("subscribe", "tags", schema="public", options={"snapshot": True})
+    assert len(data["snapshot"]) == 51
+    await client.close()

@@ -7,6 +7,7 @@ the serializer: 1.5 µs a row instead of 40. What comes out is the same (held by
 from __future__ import annotations
 
 import datetime
+import decimal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -151,6 +152,22 @@ def _is_iso(field: Any, default: Any) -> bool:
     return str(getattr(field, "format", default)).lower() == ISO_8601
 
 
+def _decimal(field: Any) -> Convert:
+    """As the serializer's field does, which makes a context for each value: 0.4 µs instead of 4."""
+    as_text = getattr(field, "coerce_to_string", api_settings.COERCE_DECIMAL_TO_STRING)
+    if not as_text or field.localize or field.decimal_places is None or field.normalize_output:
+        return lambda value: None if value is None else field.to_representation(value)
+    quantum = decimal.Decimal(1).scaleb(-field.decimal_places)
+    context = decimal.Context(prec=field.max_digits or decimal.getcontext().prec)
+
+    def convert(value: Any) -> Any:
+        if value is None:
+            return None
+        return format(value.quantize(quantum, rounding=field.rounding, context=context), "f")
+
+    return convert
+
+
 def _converter(field: Any, concrete: models.Field[Any, Any] | None) -> Convert | None:
     """From the database's value to JSON's, as the serializer's field would; None where only it knows how."""
     if concrete is None or isinstance(concrete, models.FileField):
@@ -162,7 +179,9 @@ def _converter(field: Any, concrete: models.Field[Any, Any] | None) -> Convert |
         return _same if field.pk_field is None else None
     if kind is serializers.DateTimeField:
         return _utc if _is_iso(field, api_settings.DATETIME_FORMAT) else None
-    if kind is serializers.DecimalField or kind is serializers.DurationField:
+    if kind is serializers.DecimalField:
+        return _decimal(field)
+    if kind is serializers.DurationField:
         return lambda value: None if value is None else field.to_representation(value)
     if kind is serializers.JSONField:
         return None if field.binary or field.encoder is not None else _same

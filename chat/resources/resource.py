@@ -12,6 +12,7 @@ from rest_framework.permissions import SAFE_METHODS, BasePermission
 
 from .columns import Column, column_of
 from .representation import Representation
+from .statements import shows_all
 
 READ, CREATE, UPDATE, DELETE = "read", "create", "update", "delete"
 META, SUBSCRIBE, UNSUBSCRIBE = "meta", "subscribe", "unsubscribe"
@@ -146,6 +147,11 @@ class ModelResource:
             or self.checks_objects
             or not self.representation.plain
         )
+
+    @cached_property
+    def is_fixed(self) -> bool:
+        """Whether its rows are those of its table as they are, for everybody and at any time."""
+        return not self.is_personal and shows_all(self.model)
 
     @cached_property
     def checks_objects(self) -> bool:
