@@ -33,6 +33,8 @@ MATCHING = 10
 ROW = CHANGED
 """The row that is changed: of category CHANGED % 10."""
 CATEGORY = ROW % MATCHING
+OTHER_ROW = ROW + 1
+"""A row that the 1,000 don't follow."""
 
 Filters = list[dict[str, Any]]
 
@@ -40,7 +42,8 @@ Filters = list[dict[str, Any]]
 def followers(server: Running, dialect: Dialect, plan: Plan) -> Values:
     """1,000 subscribers who all match, in turn with a room of 1,000; one change or message under way.
 
-    The change is made by another process through the ORM, then by an `update` over a socket.
+    The change is made by another process through the ORM, then by an `update` over a socket. Such an
+    `update` of a row that concerns nobody says how much of the latter is the request, and not deliveries.
     """
     crowd = Followers(server.ports)
     crowd.connect([("", FOLLOWERS), ("asker", 1)])
@@ -48,12 +51,12 @@ def followers(server: Running, dialect: Dialect, plan: Plan) -> Values:
     crowd.subscribe(
         [(client, [{"column": "category", "operator": "eq", "value": CATEGORY}]) for client in members]
     )
-    spent = dict.fromkeys(("chat", "task", "socket"), 0.0)
+    spent = dict.fromkeys(("chat", "task", "socket", "alone"), 0.0)
     deliveries = dict.fromkeys(spent, 0)
     changes = dict.fromkeys(spent, 0)
     with task_process(server) as changing, contextlib.closing(crowd):
         from_task = by_task(changing)
-        from_socket = by_socket(asker)
+        from_socket, alone = by_socket(asker), by_socket(asker, OTHER_ROW)
         size = crowd.follow(plan.warm_seconds, from_task, members).size
         crowd.follow(plan.warm_seconds, from_socket, members, asker)
         swarm, chat_size = _room(server, size)
@@ -62,6 +65,7 @@ def followers(server: Running, dialect: Dialect, plan: Plan) -> Values:
                 "chat": lambda seconds: _said(swarm, seconds),
                 "task": lambda seconds: _told(crowd.follow(seconds, from_task, members)),
                 "socket": lambda seconds: _told(crowd.follow(seconds, from_socket, members, asker)),
+                "alone": lambda seconds: _told(crowd.follow(seconds, alone, [], asker)),
             }
             ways["chat"](plan.warm_seconds)
             for _ in range(TURNS):
@@ -72,12 +76,14 @@ def followers(server: Running, dialect: Dialect, plan: Plan) -> Values:
                     changes[way] += made
                     deliveries[way] += delivered
             server.check()
+    alone_us = spent.pop("alone") / changes["alone"] * 1e6
     each = {way: spent[way] / deliveries[way] * 1e6 for way in spent}
     return {
         **{f"follow_{way}_cpu_us": value for way, value in each.items()},
-        **{f"follow_{way}_each_us": spent[way] / changes[way] * 1e6 for way in spent},
+        "follow_alone_us": alone_us,
         "follow_task_ratio": each["task"] / each["chat"],
         "follow_socket_ratio": each["socket"] / each["chat"],
+        "follow_rest_ratio": (each["socket"] - alone_us / FOLLOWERS) / each["chat"],
         "follow_bytes": float(size),
         "follow_chat_bytes": float(chat_size),
     }
@@ -161,9 +167,9 @@ def by_task(process: Process) -> Make:
     return lambda number: process.tell(f"change {ROW} {title_of(number)}".encode())
 
 
-def by_socket(client: Client) -> Make:
+def by_socket(client: Client, row: int = ROW) -> Make:
     def make(number: int) -> None:
-        message = request(0, "update", record_id=ROW, data={"title": title_of(number)}) | {"id": 0}
+        message = request(0, "update", record_id=row, data={"title": title_of(number)}) | {"id": 0}
         client.sock.send(frame(json.dumps(message).encode()))
 
     return make

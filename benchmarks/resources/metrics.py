@@ -47,6 +47,8 @@ METRICS: Sequence[Metric] = (
         "follow_socket_cpu_us", FOLLOWERS, "`update` over a socket, 1,000 followers: CPU per delivery", "µs"
     ),
     Metric("follow_socket_ratio", FOLLOWERS, "… over the chat's", "", 2),
+    Metric("follow_alone_us", FOLLOWERS, "… an `update` that concerns nobody: CPU per request", "µs", 0),
+    Metric("follow_rest_ratio", FOLLOWERS, "… without the request, deliveries alone, over the chat's", "", 2),
     Metric("follow_bytes", FOLLOWERS, "… length of the notification", "bytes", 0),
     Metric("follow_chat_bytes", FOLLOWERS, "… length of the chat message", "bytes", 0),
     Metric(
@@ -108,6 +110,7 @@ RATIOS = (
     ("pipe_page_wall_ratio", 1.0, "100 pages at once over one at a time: time per request"),
     ("follow_task_ratio", 1.3, "a change by another process over a chat message: CPU per delivery"),
     ("follow_socket_ratio", 1.3, "an `update` over a socket over a chat message: CPU per delivery"),
+    ("follow_rest_ratio", 1.3, "the same without the request: CPU per delivery"),
     ("filter_same_ratio", 2.0, "10,000 subscriptions over 100, one filter: CPU per change"),
     ("filter_own_ratio", 2.0, "10,000 subscriptions over 100, conditions of their own: CPU per change"),
     ("filter_two_ratio", 2.0, "10,000 subscriptions over 100, two equalities: CPU per change"),
@@ -123,6 +126,7 @@ def _targets() -> Iterator[Target]:
     for key in ("one_cpu_us", "one8_cpu_us", "page_cpu_us", "page8_cpu_us"):
         for database in DATABASES:
             yield Target(key, f"rest_{database}", 0.5, ours=f"ours_{database}")
+        yield Target(key, "keeping_sqlite", 0.5, ours="ours_sqlite")
     for key, factor, words in RATIOS:
         for database, name in DATABASES.items():
             yield Target(key, None, factor, ours=f"ours_{database}", label=f"{words}, {name}")

@@ -18,7 +18,13 @@ from .languages import OURS, REST, Language
 
 PIP_SECONDS = 120
 SQLITE, POSTGRES = "sqlite", "postgres"
-SETTINGS = {"ours": "benchmarks.shop.settings", "rest": "channels_rest.settings"}
+KEEPING = "keeping"
+"""The peer once more, with a setting that it profits from: database connections are kept."""
+SETTINGS = {
+    "ours": "benchmarks.shop.settings",
+    "rest": "channels_rest.settings",
+    KEEPING: "channels_rest.settings",
+}
 _urls: dict[tuple[Path, str], str] = {}
 """The databases that are ready, by the place's scratch directory."""
 
@@ -61,9 +67,11 @@ def _environment(where: Place, side: str, url: str) -> dict[str, str]:
 
 
 def start_shop(side: str, database: str, where: Place, workers: int, limit: int, **extra: str) -> Running:
-    """Starts the shop on one `side` ("ours" or "rest"), with `extra` beside its environment."""
+    """Starts the shop on one `side`, a key of SETTINGS, with `extra` beside its environment."""
     env = _environment(where, side, database_url(where, database)) | extra
-    if side == "rest":
+    if side == KEEPING:
+        env["DATABASE_URL"] += "?conn_max_age=600"
+    if side != "ours":
         places = [str(install_channels_rest()), str(HERE / "peers"), env.get("PYTHONPATH", "")]
         env["PYTHONPATH"] = os.pathsep.join(filter(None, places))
     argv = [sys.executable, "manage.py", "serve", "--bind", "127.0.0.1", "--workers", str(workers)]
@@ -97,12 +105,15 @@ def _peer(side: str, title: str, language: Language, database: str, name: str) -
     )
 
 
+_REST = "djangochannelsrestframework"
 SERVERS = {
     peer.key: peer
-    for database, name in ((SQLITE, "SQLite"), (POSTGRES, "PostgreSQL"))
     for peer in (
-        _peer("rest", "djangochannelsrestframework", REST, database, name),
-        _peer("ours", "this project", OURS, database, name),
+        _peer("rest", _REST, REST, SQLITE, "SQLite"),
+        _peer(KEEPING, _REST, REST, SQLITE, "SQLite, connections kept"),
+        _peer("ours", "this project", OURS, SQLITE, "SQLite"),
+        _peer("rest", _REST, REST, POSTGRES, "PostgreSQL"),
+        _peer("ours", "this project", OURS, POSTGRES, "PostgreSQL"),
     )
 }
 """By key, in the order of the table."""
