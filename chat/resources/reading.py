@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
-from django.db import connections, models
+from django.db import connections, models, router
 from django.db.models import F, Window
 from django.db.models.functions import Collate, RowNumber
 
@@ -14,7 +14,7 @@ from .errors import InvalidQuery, NotFound
 from .options import Preload, Query
 from .resource import READ, ModelResource
 from .rights import Asking, may_read
-from .statements import fetch_one
+from .statements import select_one
 
 if TYPE_CHECKING:
     from .relations import Relation
@@ -42,10 +42,11 @@ def read_one(asking: Asking, key: Any, query: Query) -> tuple[dict[str, Any], di
     resource = asking.resource
     pk = parse_key(resource, key)
     if resource.is_fixed and not query.filters.groups and not query.preload:
-        row = fetch_one(resource, query.columns, pk)
+        attnames = tuple(resource.representation.attnames_of(query.columns))
+        row = select_one(resource.model, router.db_for_read(resource.model), attnames, pk)
         if row is None:
             raise NotFound()
-        return row, {"total": 1}
+        return resource.representation.tuple_renderer(query.columns)([row])[0], {"total": 1}
     rows = resource.get_queryset(asking.user).filter(query.filters.q(), pk=pk)[:1]
     found = _shown(asking, _allowed(asking, rows) if resource.checks_objects else rows, query)
     if not found:

@@ -151,7 +151,7 @@ class ModelResource:
     @cached_property
     def is_fixed(self) -> bool:
         """Whether its rows are those of its table as they are, for everybody and at any time."""
-        return not self.is_personal and shows_all(self.model)
+        return not self.is_personal and shows_all(self.model._default_manager)
 
     @cached_property
     def checks_objects(self) -> bool:

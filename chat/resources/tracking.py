@@ -21,6 +21,7 @@ from chat.realtime.groups import topic_group
 
 from . import registry
 from .columns import Kind, kind_of
+from .statements import select_one, shows_all
 
 Row = dict[str, Any]
 
@@ -58,15 +59,19 @@ class Tracked:
         ]
         tested = [column for resource in resources for column in resource.filter_columns.values()]
         self.tested = tuple(dict.fromkeys(column.attname for column in tested))  # what filters look at
+        self._all = shows_all(model._base_manager)
         self._pk_type = _TYPES.get(kind_of(pk))
 
     def rows(self, alias: str, keys: Iterable[Any], lock: bool = False) -> dict[Any, Row]:
         """Rows by primary key, as they are now; those that are not there are left out."""
+        found: dict[Any, Row] = {}
+        wanted = list(dict.fromkeys(keys))
+        if len(wanted) == 1 and not lock and self._all:
+            values = select_one(self.model, alias, self.attnames, wanted[0])
+            return {} if values is None else {values[0]: dict(zip(self.attnames, values, strict=True))}
         table = self.model._base_manager.using(alias)
         if lock:
             table = table.select_for_update()
-        found: dict[Any, Row] = {}
-        wanted = list(dict.fromkeys(keys))
         for start in range(0, len(wanted), AT_ONCE):
             chosen = table.filter(pk__in=wanted[start : start + AT_ONCE])
             for values in chosen.values_list(*self.attnames):

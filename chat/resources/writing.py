@@ -67,6 +67,11 @@ def _locked(asking: Asking, key: Any) -> models.Model:
     pk = parse_key(resource, key)
     alias = router.db_for_write(resource.model)
     table = resource.model._base_manager.using(alias)
+    if resource.is_fixed:
+        found: models.Model | None = table.select_for_update().filter(pk=pk).first()
+        if found is None:
+            raise NotFound()
+        return found
     if table.select_for_update().filter(pk=pk).values_list("pk").first() is None:
         raise NotFound()
     instance: models.Model | None = resource.get_queryset(asking.user).using(alias).filter(pk=pk).first()
