@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,7 +33,9 @@ def directory() -> Path | None:
 
 def write(place: Path, taken: dict[str, Any]) -> None:
     """Keep one worker's snapshot; readers see the one before or this one. Raises OSError."""
-    _replace(place / (taken["worker"] + SUFFIX), {**taken, "born": _born(taken["pid"])})
+    _replace(
+        place / (taken["worker"] + SUFFIX), {**taken, "born": _born(taken["pid"]), "at": time.monotonic()}
+    )
 
 
 def gather(place: Path | None, taken: dict[str, Any]) -> Values:
@@ -54,6 +57,9 @@ def gather(place: Path | None, taken: dict[str, Any]) -> Values:
             (living if _lives(one) else gone).append(one)
         if gone:
             _fold(place, ended, gone)
+        now = time.monotonic()
+        for one in living:
+            _late(one, now)
         return merge(living, [ended["values"]])
 
 
@@ -65,6 +71,13 @@ def _fold(place: Path, ended: dict[str, Any], gone: list[dict[str, Any]]) -> Non
     _replace(place / ENDED, ended)
     for one in gone:
         (place / (one["worker"] + SUFFIX)).unlink(missing_ok=True)
+
+
+def _late(one: dict[str, Any], now: float) -> None:
+    """A worker whose loop is blocked writes nothing: it is as late as its file is."""
+    lag = one["values"].get("realtime_event_loop_lag_seconds")
+    if lag and "at" in one:  # during an upgrade the last version's workers don't say when
+        lag[""] = max(lag[""], now - one["at"] - one["again"])
 
 
 def _lives(one: dict[str, Any]) -> bool:

@@ -136,6 +136,7 @@ class _Keeper:
         self.lag = 0.0
         self._last = hub.loop.time()
         self._due = 0.0
+        self._again = 1.0  # seconds after which the file is written anew; the hub sweeps each second
         hub.sweepers.append(self.tick)
 
     def tick(self, now: float) -> None:
@@ -144,11 +145,12 @@ class _Keeper:
         if self.place is not None and now >= self._due:
             began = perf_counter()
             self.keep()
-            self._due = now + max(0.9, (perf_counter() - began) / LARGEST_SHARE)
+            pause = max(0.9, (perf_counter() - began) / LARGEST_SHARE)
+            self._due, self._again = now + pause, pause + 1.0
 
     def keep(self) -> dict[str, Any]:
         """Write the file as things are now, and return what is in it."""
-        taken = snapshot(self.hub, self.lag)
+        taken = snapshot(self.hub, self.lag) | {"again": self._again}
         if self.place is not None:
             try:
                 metrics_files.write(self.place, taken)
