@@ -82,11 +82,9 @@ class ModelResource:
     def has_table(cls) -> bool:
         """Whether ``model`` is one that rows can be of."""
         model = getattr(cls, "model", None)
-        return (
-            isinstance(model, type)
-            and issubclass(model, models.Model)
-            and not (model._meta.abstract or model._meta.swapped)
-        )
+        if not isinstance(model, type) or not issubclass(model, models.Model) or model is models.Model:
+            return False
+        return not (model._meta.abstract or model._meta.swapped)
 
     @cached_property
     def serializer(self) -> type[serializers.BaseSerializer[Any]]:
