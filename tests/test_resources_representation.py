@@ -147,6 +147,14 @@ def test_formats_of_fields_are_kept() -> None:
     assert shape.attnames_of(("text",)) == ["uuid"]
 
 
+def test_what_an_app_has_just_set_is_shown() -> None:
+    """A row that was saved and not read again may hold texts and numbers where the database gives others."""
+    shape = made(real=serializers.DecimalField(6, 2), whole=serializers.DecimalField(6, 2))
+    row = Sample(exact="1.5", moment="2025-01-01T00:00:00Z", real=0.5, whole=3)
+    shown = shape.of_instance(row, ("exact", "moment", "real", "whole"), {})
+    assert shown == {"exact": "1.500", "moment": "2025-01-01T00:00:00Z", "real": "0.50", "whole": "3.00"}
+
+
 def test_fields_may_depend_on_the_user() -> None:
     """A serializer that leaves a field out for some is asked each time, and what it leaves out is absent."""
 

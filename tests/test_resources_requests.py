@@ -95,8 +95,8 @@ async def test_a_row_that_is_not_there_is_not_found(client: ResourceClient, oper
         "1 OR 1=1",
         "١",
     ]
-    for entity in ("users", "parcels"):
-        for key in keys:
+    for entity in ("groups", "users", "parcels"):
+        for key in [2**40, *keys]:
             error = await client.refused(operation, entity, record_id=key, data={})
             assert error == {"code": "not_found", "message": "There is no such record.", "details": {}}, key
 

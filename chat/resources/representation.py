@@ -144,8 +144,10 @@ def _same(value: Any) -> Any:
 
 
 def _utc(value: Any) -> Any:
-    """Times are always in UTC, whatever zone the admin shows."""
-    return value.astimezone(datetime.UTC) if value is not None and value.tzinfo is not None else value
+    """Times are always in UTC, whatever zone the admin shows; what is no time is as an app just set it."""
+    if not isinstance(value, datetime.datetime) or value.tzinfo is None:
+        return value
+    return value.astimezone(datetime.UTC)
 
 
 def _is_iso(field: Any, default: Any) -> bool:
@@ -163,6 +165,8 @@ def _decimal(field: Any) -> Convert:
     def convert(value: Any) -> Any:
         if value is None:
             return None
+        if type(value) is not decimal.Decimal:  # of another column's, or what was just set by an app
+            return field.to_representation(value)
         return format(value.quantize(quantum, rounding=field.rounding, context=context), "f")
 
     return convert

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.exceptions import EmptyResultSet
 from django.db import connections, models
 from django.db.models.manager import BaseManager
 
@@ -31,7 +32,10 @@ def select_one(
     if found is None:
         if len(_kept) >= MOST_KEPT:
             _kept.clear()
-        found = _kept[asked] = _compile(model, alias, attnames, key)
+        try:
+            found = _kept[asked] = _compile(model, alias, attnames, key)
+        except EmptyResultSet:  # a key that the column can't hold
+            return None
     compiler, sql, converters = found
     pk: Any = model._meta.pk
     with connection.cursor() as cursor:

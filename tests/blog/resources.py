@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.contrib.auth.models import Group
 from rest_framework import serializers
 from rest_framework.permissions import AllowAny, BasePermission, IsAuthenticated, IsAuthenticatedOrReadOnly
 
@@ -39,6 +40,16 @@ class TagResource(ModelResource):
     filter_fields = ["word"]
     sort_fields = ["word"]
     preload = {"posts": "public.posts"}
+
+
+@register("public.groups")
+class GroupResource(ModelResource):
+    """Under a key of 32 bits."""
+
+    model = Group
+    fields = ["id", "name"]
+    filter_fields = ["id"]
+    permission_classes = [AllowAny]
 
 
 @register("public.words")
