@@ -46,8 +46,6 @@ class Connection:
 
     __slots__ = (
         "_backlog",
-        "_bytes_out",
-        "_messages_out",
         "_metadata",
         "_waiters",
         "address",
@@ -66,6 +64,8 @@ class Connection:
         "id",
         "last_activity",
         "messages_in",
+        "own_bytes_out",
+        "own_messages_out",
         "room",
         "rooms",
         "rtt",
@@ -103,7 +103,7 @@ class Connection:
         self.user_agent = ""
         self.connected_at = self.last_activity = time.time()
         self.messages_in = self.bytes_in = self.dropped = 0
-        self._messages_out = self._bytes_out = 0  # while ``clear``, what its groups counted comes on top
+        self.own_messages_out = self.own_bytes_out = 0  # while ``clear``, its groups add theirs
         self.busy_since: float | None = None  # loop time at which the running handler began
         self.close_code: int | None = None
         self._backlog: deque[Frame] | None = None  # made when the transport first says "not now"
@@ -341,22 +341,22 @@ class Connection:
     def messages_out(self) -> int:
         """Messages for the client that were handed on or wait here."""
         if not self.clear:
-            return self._messages_out
+            return self.own_messages_out
         groups = self.hub.groups
-        return self._messages_out + sum([groups[name].messages for name in self.groups])
+        return self.own_messages_out + sum([groups[name].messages for name in self.groups])
 
     @property
     def bytes_out(self) -> int:
         """Their payload."""
         if not self.clear:
-            return self._bytes_out
+            return self.own_bytes_out
         groups = self.hub.groups
-        return self._bytes_out + sum([groups[name].bytes for name in self.groups])
+        return self.own_bytes_out + sum([groups[name].bytes for name in self.groups])
 
     def count(self, messages: int, size: int) -> None:
         """Count messages for the client, with ``size`` bytes of payload in all."""
-        self._messages_out += messages
-        self._bytes_out += size
+        self.own_messages_out += messages
+        self.own_bytes_out += size
 
     def received(self, size: int) -> None:
         """Count one message of ``size`` bytes from the client."""

@@ -109,8 +109,16 @@ def give_each(members: Iterable[Connection], frame: Frame, without: Collection[s
         if without and connection.id in without:
             continue
         if connection.clear:
-            connection.write_now(wire if connection.window < window else frame.packed)
-            connection.count(1, size)
+            # ``write_now`` and ``count``, without calling them: 0.2 µs a receiver.
+            data = wire if connection.window < window else frame.packed
+            try:
+                taken = connection.send_bytes(data)  # type: ignore[misc]  # it is there while ``clear``
+            except OSError:
+                taken = 0
+            if taken != len(data):
+                connection.transport.write_rest(data[taken:])
+            connection.own_messages_out += 1
+            connection.own_bytes_out += size
             sent += 1
         else:
             sent += connection.take(frame)
