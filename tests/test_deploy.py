@@ -145,5 +145,5 @@ async def _ends_in_time(server: ChatServer, began: float, what: str) -> None:
     took = time.monotonic() - began
     figures.info("SIGTERM with %s: exit %s after %.2f s of %.1f", what, status, took, LIMIT)
     assert status == 0
-    assert took <= LIMIT + 0.2  # to notice it on a busy machine
+    assert took <= LIMIT + 0.5  # to notice it on a busy machine
     await eventually(lambda: not any(alive(pid) for pid in workers), "no worker left", 1)

@@ -97,6 +97,8 @@ async def test_the_clients_reading_sets_the_pace(app_server, connect, room):
     size = 60_000
     witness = await witness_of(app_server, connect, room)
     quiet = await QuietSocket.upgraded(app_server.port, f"/test/streaming/{room}")
+    [ready] = await quiet.read_frames(limit=20)  # from here on it hears what the witness asks
+    assert json.loads(ready.payload)["type"] == "ready"
     await quiet.send(frame(TEXT, json.dumps({"type": "endless", "id": "e", "data": size}).encode()))
     seen = []
     try:
@@ -257,5 +259,5 @@ async def test_a_chunk_has_a_handlers_time(start_server, connect, room):
     await client.send({"type": "endless", "id": "long", "data": 1000})
     while asyncio.get_running_loop().time() < end:
         await client.expect(type="stream.chunk", id="long")
-    await client.expect(type="told", data="connection 4413 closed")
+    await client.expect(limit=20, type="told", data="connection 4413 closed")
     quiet.close()
