@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import subprocess
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
@@ -49,6 +50,21 @@ CHAT = "/api/chat-api/ws"  # the endpoint without a room
 _numbers = itertools.count(1)
 
 
+# manage.py in the process beside a server.
+_COMMAND = """
+import contextlib, io, os, sys
+import manage
+os.environ["CHAT_SERVER_URL"] = url
+sys.argv = ["manage.py", *arguments]
+out, err, status = io.StringIO(), io.StringIO(), 0
+with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    try:
+        manage.main()
+    except SystemExit as end:
+        status = end.code or 0
+result = [status, out.getvalue(), err.getvalue()]
+"""
+
 # Tests say more than people do; those of these limits set their own.
 TALKATIVE = {"MESSAGE_RATE": "0", "BYTES_RATE": "0"}
 
@@ -72,6 +88,11 @@ class ChatServer(RealtimeServer):
     def ws(self, room: str | None = None, query: str = "") -> str:
         """The address of a room's WebSocket, or of the global one."""
         return self.websocket(CHAT + (f"/{room}" if room is not None else ""), query)
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """``manage`` in the process beside the server: a new one each time would take most of the time."""
+        status, out, err = self.django(_COMMAND, url=self.origin, arguments=arguments)
+        return subprocess.CompletedProcess(arguments, status, out, err)
 
     def create_room(self, name: str, members: tuple[int, ...] = (), **fields: Any) -> None:
         """A row for a room: ``title``, ``access`` (everyone, signed_in, members), ``closed``, member ids."""

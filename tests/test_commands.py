@@ -30,45 +30,24 @@ COMMANDS = [
 ]
 
 
-# manage.py in the process beside the server: a new one for each command would take most of the time.
-MANAGE = """
-import contextlib, io, os, sys
-import manage
-os.environ["CHAT_SERVER_URL"] = url
-sys.argv = ["manage.py", *arguments]
-out, err, status = io.StringIO(), io.StringIO(), 0
-with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-    try:
-        manage.main()
-    except SystemExit as end:
-        status = end.code or 0
-result = [status, out.getvalue(), err.getvalue()]
-"""
-
-
 def run(server: ChatServer, *arguments: str, alone: bool = False) -> str:
     """A command's standard output; it must end well and complain of nothing. ``alone``: a process for it."""
-    if alone:
-        done = _run(server, arguments, {})
-        status, out, err = done.returncode, done.stdout, done.stderr
-    else:
-        status, out, err = server.django(MANAGE, url=server.origin, arguments=arguments)
-    assert (status, err) == (0, ""), out + err
-    return out
+    done = _run(server, arguments, {}) if alone else server.command(*arguments)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    return done.stdout
 
 
 def complaint(server: ChatServer, *arguments: str, **env: str) -> str:
     """What a command that fails says: one line, on standard error, and nothing else."""
-    done = _run(server, arguments, env)
-    return _one_line(done.returncode, done.stdout, done.stderr)
+    return _one_line(_run(server, arguments, env))
 
 
-def _one_line(status: int, out: str, err: str) -> str:
-    assert (status, out) == (1, "")
-    assert "Traceback" not in err
-    assert err.startswith("CommandError: ")
-    assert err.count("\n") == 1, err
-    return err
+def _one_line(done: subprocess.CompletedProcess[str]) -> str:
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("CommandError: ")
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
 
 
 def environment_of(server: ChatServer, **env: str) -> dict[str, str]:
@@ -79,10 +58,8 @@ def environment_of(server: ChatServer, **env: str) -> dict[str, str]:
 def complaints(redis_url: str | None = None) -> list[str]:
     """What each of the commands says where it fails: with this Redis, and no server there."""
     with stopped(redis_url) as server:
-        return [
-            _one_line(*server.django(MANAGE, url="http://127.0.0.1:1", arguments=command))
-            for command in COMMANDS
-        ]
+        server.port = 1  # nobody is there
+        return [_one_line(server.command(*command)) for command in COMMANDS]
 
 
 def _run(server: ChatServer, arguments, env) -> subprocess.CompletedProcess[str]:

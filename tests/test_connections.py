@@ -364,29 +364,28 @@ async def test_a_number_is_an_id(server, connect, room):
     hers = await connect(server.ws(room), cookie=ada.cookie)
     theirs = await connect(server.ws(room), cookie=named.cookie)
     for option, expected in (("--user", hers), ("--username", theirs)):
-        shown = await asyncio.to_thread(server.manage, "chat_connections", option, str(ada.id), "--json")
+        shown = await asyncio.to_thread(server.command, "chat_connections", option, str(ada.id), "--json")
         assert [one["id"] for one in json.loads(shown.stdout)["connections"]] == [expected.id]
-    await asyncio.to_thread(server.manage, "chat_close", "--user", str(ada.id))
+    await asyncio.to_thread(server.command, "chat_close", "--user", str(ada.id))
     assert (await hers.closed())[0] == 4510
     await theirs.round_trip()
-    await asyncio.to_thread(server.manage, "chat_close", "--username", str(ada.id))
+    await asyncio.to_thread(server.command, "chat_close", "--username", str(ada.id))
     assert (await theirs.closed())[0] == 4510
 
 
 @pytest.mark.parametrize("road", ["server", "memory_server"])
-async def test_operators_ask_by_conditions_too(request, monkeypatch, road, connect, room):
+async def test_operators_ask_by_conditions_too(request, road, connect, room):
     """`chat_connections --where`, over Redis or over `GET connections?where=`; a wrong one is refused."""
     any_server = request.getfixturevalue(road)
-    monkeypatch.setitem(any_server.environment, "CHAT_SERVER_URL", any_server.origin)
     ada = await connect(any_server.ws(room, "name=Ada"))
     await connect(any_server.ws(room, "name=Bob"))
     condition = json.dumps({"metadata.name": "Ada", "rooms": {"contains": room}})
-    shown = await asyncio.to_thread(any_server.manage, "chat_connections", "--where", condition, "--json")
+    shown = await asyncio.to_thread(any_server.command, "chat_connections", "--where", condition, "--json")
     assert shown.returncode == 0, shown.stderr
     found = json.loads(shown.stdout)
     assert ([one["id"] for one in found["connections"]], found["total"]) == ([ada.id], 1)
     for wrong in ('{"naem": "Ada"}', "[]", "{", "{}"):
-        refused = await asyncio.to_thread(any_server.manage, "chat_connections", "--where", wrong)
+        refused = await asyncio.to_thread(any_server.command, "chat_connections", "--where", wrong)
         assert refused.returncode in (1, 2)
         assert "argument --where" in refused.stderr
 

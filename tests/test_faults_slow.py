@@ -52,7 +52,7 @@ async def test_a_slow_consumer_holds_up_nobody(slowly, connect, room, policy):
         assert heard == list(range(len(heard)))
         assert len(heard) < count
         assert after["slow_closed"] - before["slow_closed"] == 1
-        table = await asyncio.to_thread(slowly.manage, "chat_stats", "--json")
+        table = await asyncio.to_thread(slowly.command, "chat_stats", "--json")
         assert json.loads(table.stdout)["totals"]["slow_closed"] == after["slow_closed"]
     else:
         described = await _connection(slowly, "slow")

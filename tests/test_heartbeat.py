@@ -139,7 +139,7 @@ async def test_operators_see_it(start_server, connect, redis):
 
     async def measured() -> bool:
         await client.round_trip()
-        table = await asyncio.to_thread(server.manage, "chat_connections", "--json")
+        table = await asyncio.to_thread(server.command, "chat_connections", "--json")
         (found,) = [c for c in json.loads(table.stdout)["connections"] if c["id"] == client.id]
         return found["rtt"] is not None and 0 <= found["rtt"] < 1
 
@@ -337,7 +337,7 @@ async def test_the_systems_buffers_may_be_held_small(start_server, connect, room
     for _ in range(30):
         await speaker.send_chat("x" * 20_000)
         await speaker.expect(type="chat")
-    table = await asyncio.to_thread(server.manage, "chat_connections", "--json")
+    table = await asyncio.to_thread(server.command, "chat_connections", "--json")
     (found,) = [one for one in json.loads(table.stdout)["connections"] if one["name"] == "quiet"]
     assert (found["queue_depth"] > 20) is waits
     quiet.close()

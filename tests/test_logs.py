@@ -287,7 +287,7 @@ async def test_the_life_of_a_connection_in_the_log(start_server, own_redis, conn
     with pytest.raises(InvalidStatus):
         await connect(server.ws("not%40valid"))
     await client.close()
-    await asyncio.to_thread(server.manage, "chat_close", "--connection", other.id)
+    await asyncio.to_thread(server.command, "chat_close", "--connection", other.id)
     assert (await other.closed())[0] == 4510
     await eventually(lambda: len(events(server, "closed")) == 2, "both lines")
     opened = next(line for line in events(server, "opened") if line["connection"] == client.id)

@@ -328,7 +328,7 @@ async def test_operators_see_all_rooms_of_a_connection(server, pair, room):
         for member in answer["members"]
     ]
     assert sorted(members) == sorted([client.id, other.id])
-    said = await asyncio.to_thread(server.manage, "chat_connections", "--room", f"{room}-1")
+    said = await asyncio.to_thread(server.command, "chat_connections", "--room", f"{room}-1")
     assert client.id in said.stdout
 
 
@@ -339,7 +339,7 @@ async def test_closing_a_room_by_command_leaves_the_sockets_of_those_who_joined_
     at_home = await connect(server.ws(room))
     for client in pair:
         await joined(client, room)
-    said = await asyncio.to_thread(server.manage, "chat_close", "--room", room)
+    said = await asyncio.to_thread(server.command, "chat_close", "--room", room)
     assert said.stdout == "Closed 1 connection, and 2 connections left the room, on 2 workers.\n", said
     assert (await at_home.closed())[0] == 4510
     for client in pair:

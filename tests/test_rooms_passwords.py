@@ -298,7 +298,7 @@ async def test_the_password_is_nowhere_but_hashed(start_server, own_redis, conne
     client = await connect(server.ws(room), headers={"X-Room-Password": secret})
     other = await connect(server.ws())
     await joined(other, room, password=secret)
-    shown = await asyncio.to_thread(server.manage, "chat_connections", "--json")
+    shown = await asyncio.to_thread(server.command, "chat_connections", "--json")
     assert client.id in shown.stdout
     with own_redis.client() as keys:
         held = "".join(keys.keys("*"))

@@ -364,7 +364,7 @@ async def test_ping_messages(servers, connect, cells):
             seen[name] = "yes"
     finally:
         servers["serve"].change_settings(app_ping_interval=None)
-    table = await asyncio.to_thread(servers["serve"].manage, "chat_connections", "--json")
+    table = await asyncio.to_thread(servers["serve"].command, "chat_connections", "--json")
     found = {one["id"]: one["rtt"] for one in json.loads(table.stdout)["connections"]}
     assert all(0 < found[client.id] < 5 for client in clients.values()), found
     assert seen == cells
