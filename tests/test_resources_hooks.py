@@ -108,6 +108,20 @@ async def test_a_filter_of_a_hook_holds(server: ChatServer, client: ResourceClie
         assert (await client.refused("read", "items", options={"filters": wrong}))["code"] == "invalid_query"
 
 
+async def test_a_copy_of_a_clients_filter_is_the_clients(client: ResourceClient, mark: str) -> None:
+    """A hook may put another in its place, by another column; what it only copied stays checked."""
+    await client.do("create", "others", data=person(mark))
+    named = {"column": "name", "operator": "eq", "value": mark}
+    team = {"column": "team", "operator": "eq", "value": 1}
+    copied = {"data": {"copy": True}}
+    assert len(await client.do("read", "items", options={"filters": [named]}, **copied)) == 1
+    assert await client.do("read", "items", options={"filters": [named, team]}, **copied) == []
+    for hidden in ("password", "is_staff"):
+        guess = {"column": hidden, "operator": "neq", "value": "x", "logic_operator": "OR"}
+        error = await client.refused("read", "items", options={"filters": [named, guess]}, **copied)
+        assert (error["code"], error["details"]["column"]) == ("invalid_query", hidden)
+
+
 async def test_a_subscriptions_filter_holds_too(client: ResourceClient, mark: str) -> None:
     """A row that the hook's filter keeps out is not told."""
     named = {"column": "name", "operator": "eq", "value": mark}

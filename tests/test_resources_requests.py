@@ -154,6 +154,16 @@ async def test_an_update_changes_what_was_sent(client: ResourceClient, mark: str
         assert await client.do("read", "parcels", record_id=mark) == expected
 
 
+async def test_a_key_stays(client: ResourceClient, mark: str) -> None:
+    """Where clients choose the key of a row they choose it once: no update makes a second row."""
+    await client.do("create", "parcels", data={"code": mark})
+    assert await client.do("update", "parcels", record_id=mark, data={"code": mark, "pieces": 1})
+    error = await client.refused("update", "parcels", record_id=mark, data={"code": f"{mark}-2", "pieces": 2})
+    assert (error["code"], list(error["details"])) == ("validation_error", ["code"])
+    assert (await client.refused("read", "parcels", record_id=f"{mark}-2"))["code"] == "not_found"
+    assert (await client.do("read", "parcels", record_id=mark))["pieces"] == 1
+
+
 async def test_two_updates_lose_nothing(
     each_app_server: ChatServer, resources: Open, client: ResourceClient, mark: str
 ) -> None:

@@ -62,7 +62,8 @@ class ResourceHook(HookPoint):
 class Options:
     """A request's options, for hooks to read and change: each as the client wrote it, or None.
 
-    A filter that a hook appends must hold beside the client's, and may name any column of the model.
+    A filter that a hook appends must hold beside the client's, and may name any column of the model. The
+    client's own stay in the list as they are: a copy of one counts as the client's.
     """
 
     filters: list[Any] = field(default_factory=list)

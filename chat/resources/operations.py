@@ -111,12 +111,8 @@ def context_of(consumer: ResourceConsumer, message: Request, resource: ModelReso
 def query_of(context: ResourceContext) -> Query:
     """The options, as hooks have left them. Raises InvalidQuery."""
     options, resource = context.options or Options(), context.resource_of()
-    sent = (context.message.options or {}).get("filters")
-    known = {id(entry) for entry in sent} if isinstance(sent, list) else set()
-    filters = options.filters
-    added = [one for one in filters if id(one) not in known] if isinstance(filters, list) else []
     raw = {
-        "filters": filters,
+        "filters": options.filters,
         "columns": options.columns,
         "sort": options.sort,
         "preload": options.preload,
@@ -124,7 +120,23 @@ def query_of(context: ResourceContext) -> Query:
         "offset": options.offset,
         "snapshot": options.snapshot,
     }
-    return read_options(resource, raw, added)
+    return read_options(resource, raw, _of_hooks(context, options.filters))
+
+
+def _of_hooks(context: ResourceContext, filters: Any) -> list[Any]:
+    """Those of the filters that are hooks' own. Where a hook put others in the place of the client's, those
+    by a column that the client named are the client's still: a copy may not do what the original may not."""
+    sent = (context.message.options or {}).get("filters") or []
+    if not isinstance(filters, list):
+        return []
+    there = {id(entry) for entry in filters}
+    theirs = {id(entry) for entry in sent}
+    copied = [entry.get("column") for entry in sent if id(entry) not in there]
+    return [
+        entry
+        for entry in filters
+        if id(entry) not in theirs and not (isinstance(entry, dict) and entry.get("column") in copied)
+    ]
 
 
 def asking_of(context: ResourceContext, operation: str) -> Asking:

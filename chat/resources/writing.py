@@ -40,6 +40,7 @@ def update(asking: Asking, key: Any, data: Any) -> dict[str, Any]:
     """
     instance = _locked(asking, key)
     serializer = _checked(asking, instance, data)
+    _keep_key(asking, serializer, instance)
     with _told(UPDATE):
         instance = asking.resource.perform_update(serializer, asking.user)
     return _shown(asking, instance)
@@ -96,6 +97,14 @@ def _checked(asking: Asking, instance: Any, data: Any) -> Any:
         if not serializer.is_valid():
             raise Invalid(details=dict(serializer.errors))
     return serializer
+
+
+def _keep_key(asking: Asking, serializer: Any, instance: models.Model) -> None:
+    """Django would save a row with another key beside the first. Raises Invalid."""
+    name = asking.resource.pk.name
+    new = serializer.validated_data.get(name, instance.pk)
+    if (new.pk if isinstance(new, models.Model) else new) != instance.pk:
+        raise Invalid(details={name: ["The key of a record can't be changed."]})
 
 
 def _check_values(data: dict[str, Any]) -> None:

@@ -86,6 +86,16 @@ def no_staff(context: Any) -> None:
     context.options.filters.append({"column": "password", "operator": "neq", "value": "x"})
 
 
+@hook(ResourceHook.BEFORE_READ, scope=ItemResource, order=-1)
+def mine(context: Any) -> None:
+    """A word for clients that is no column; and copies of the others."""
+    if isinstance(context.data, dict) and context.data.get("copy"):
+        context.options.filters = [
+            {"column": "is_staff", "operator": "eq", "value": True} if one["column"] == "team" else dict(one)
+            for one in context.options.filters
+        ]
+
+
 @hook(ResourceHook.BEFORE_READ, scope=ItemResource)
 async def few(context: Any) -> None:
     if context.options.limit is None:
