@@ -100,13 +100,13 @@ def test_the_table_of_files_is_the_tree():
     """architecture.md has a sentence for each module and package of the layers, and for nothing else."""
     listed = [name for cell in table(read("architecture.md"), "file").column() for name in code(cell)]
     tree = set()
-    for folder in (ROOT / "chatproject", ROOT / "chat", ROOT / "chat" / "realtime"):
+    for folder in (ROOT / "chatproject", *(ROOT / "chat" / name for name in (".", "realtime", "resources"))):
         modules = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
         packages = [path.parent for path in folder.glob("*/__init__.py")]
         tree |= {str(path.relative_to(ROOT)) for path in modules}
         tree |= {f"{path.relative_to(ROOT)}/" for path in packages}
     assert len(listed) == len(set(listed))
-    assert set(listed) == tree - {"chat/migrations/", "chat/realtime/"}
+    assert set(listed) == tree - {"chat/migrations/", "chat/realtime/", "chat/resources/"}
 
 
 def test_a_deaf_subscription_is_given_up_before_a_publication():

@@ -8,6 +8,10 @@ from uuid import uuid4
 import pytest
 
 from chat.realtime.testing import eventually
+from chat.resources.columns import Column, Kind
+from chat.resources.filters import Filters, read_filters
+from chat.resources.groups import Following, Group, Index
+from chat.resources.options import Query
 from tests.kit import ChatServer
 from tests.resource_kit import ResourceClient
 
@@ -347,3 +351,69 @@ async def test_redis_was_away(start_server, own_redis, client, word):
     assert len((await eve.do("subscribe", "users", options=mine(word, snapshot=True)))["snapshot"]) == 1
     await bob.do("create", "users", data=person(word + "b"))
     await eve.told("create")
+
+
+# --- decisions, from values -----------------------------------------------------------------------
+
+
+class Everything:
+    """What a group needs of a resource."""
+
+    permission_classes = ()
+    max_followed = 2
+
+
+def newcomers() -> Following:
+    query = Query(Filters(), ("id",))
+    return Following("new", Everything(), query, None, Group("main", Everything(), query))
+
+
+def test_a_change_that_the_snapshot_had_is_not_told_again():
+    """A row that is known as it is now is told again only where the change left it as it was."""
+    group = newcomers()
+    group.held = {1: b"as read"}
+    assert group.decide_held(1, True, b"as read", changed=True) is None
+    assert group.decide_held(1, True, b"as read", changed=False) == "update"
+    assert group.decide_held(1, True, b"newer", changed=True) == "update"
+    assert group.decide_held(1, True, b"newer", changed=True) is None
+    assert group.decide_held(2, True, b"new", changed=True) == "create"
+    assert group.decide_held(1, False, None, changed=True) == "delete"
+    assert group.decide_held(1, False, None, changed=True) is None
+    assert group.held == {2: b"new"}
+
+
+def test_a_group_that_grows_too_large():
+    """A subscription that remembers rows has a bound on them."""
+    group = newcomers()
+    for key in range(4):
+        group.decide_held(key, True, b"", changed=True)
+    assert not group.is_too_large
+    group.decide_held(4, True, b"", changed=True)
+    assert group.is_too_large
+
+
+def test_what_filters_ask_to_be_equal_finds_the_groups():
+    """Of many groups a change finds those that it may concern, by all equalities together; a removed one is
+    found no more."""
+    columns = {name: Column(name, name, Kind.INTEGER, True) for name in "ab"}
+    index = Index()
+
+    def add(key: str, *filters: tuple[str, str, Any]) -> Group:
+        raw = [{"column": name, "operator": operator, "value": value} for name, operator, value in filters]
+        group = Group(key, Everything(), Query(read_filters(raw, columns), ("a",)))
+        index.add(group)
+        return group
+
+    both = [add(f"{a}{b}", ("a", "eq", a), ("b", "eq", b)) for a in range(3) for b in range(3)]
+    some, more, never = (
+        add("in", ("a", "in", [1, 2])),
+        add("gt", ("a", "gt", 1)),
+        add("none", ("a", "in", [])),
+    )
+    assert set(index.concerned([{"a": 1, "b": 2}, None])) == {both[5], some, more}
+    assert set(index.concerned([{"a": 0, "b": 0}, {"a": 2, "b": 0}])) == {both[0], both[6], some, more}
+    for group in (*both, some, never):
+        assert index.remove(group)
+        assert not index.remove(group)
+    assert index.concerned([{"a": 1, "b": 2}]) == [more]
+    assert list(index.groups.values()) == [more]

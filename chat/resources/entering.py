@@ -24,6 +24,7 @@ from .options import Query
 from .reading import ordered
 from .resource import READ, ModelResource
 from .rights import Asking, fresh
+from .tracking import Tracked, digest
 
 if TYPE_CHECKING:
     from .consumer import ResourceConsumer
@@ -62,13 +63,13 @@ async def _load(feed: Feed, group: Following, user: Any) -> None:
 
 async def _load_keys(feed: Feed, group: Following, user: Any) -> None:
     try:
-        found = await in_database(read_snapshot)(group.resource, user, group.query)
+        found = await in_database(read_snapshot)(feed.tracked, group.resource, user, group.query)
         _loaded(feed, group, dict.fromkeys(found))
     finally:
         group.loading = None
 
 
-def _loaded(feed: Feed, group: Following, held: dict[Any, int | None]) -> None:
+def _loaded(feed: Feed, group: Following, held: dict[Any, bytes | None]) -> None:
     """The rows are known; those that changed meanwhile are looked at again."""
     group.held = held
     group.loaded, group.collecting = True, False
@@ -120,8 +121,8 @@ class Gate:
         feed.add(newcomers)
         newcomers.collecting = True
         try:
-            found = await in_database(read_snapshot)(resource, self.user, self.query)
-            self._admit(newcomers, {key: hash(shown) for key, shown in found.items()})
+            found = await in_database(read_snapshot)(feed.tracked, resource, self.user, self.query)
+            self._admit(newcomers, {key: known for key, (_, known) in found.items()})
         finally:
             if main.gate is self:
                 main.gate = None
@@ -129,9 +130,9 @@ class Gate:
             drop_if_empty(feed, newcomers)
             feed.waiting -= 1
         feed.hub.loop.call_later(REMEMBERED, _merge, feed, newcomers, main)
-        return [msgspec.Raw(shown) for shown in found.values()]
+        return [msgspec.Raw(shown) for shown, _ in found.values()]
 
-    def _admit(self, newcomers: Following, held: dict[Any, int | None]) -> None:
+    def _admit(self, newcomers: Following, held: dict[Any, bytes | None]) -> None:
         """All at once: no change may come between the rows and the members."""
         for consumer, subscription in self._entering:
             subscription.group = newcomers
@@ -164,22 +165,27 @@ def _merge(feed: Feed, newcomers: Following, main: Group) -> None:
 # --- on a database thread -----------------------------------------------------------------------------
 
 
-def read_snapshot(resource: ModelResource, user: Any, query: Query) -> dict[Any, bytes]:
-    """Primary key → the row as the client sees it, of all that fit. Raises TooManySubscriptions."""
+def read_snapshot(
+    tracked: Tracked, resource: ModelResource, user: Any, query: Query
+) -> dict[Any, tuple[bytes, bytes]]:
+    """Primary key → the row as the client sees it, and its digest, of all that fit. Raises
+    TooManySubscriptions."""
     user = fresh(user)
     asking = Asking(resource, user, READ)
-    shape, most = resource.representation, resource.max_followed
+    shape, most, names = resource.representation, resource.max_followed, tracked.attnames
     rows = ordered(resource.get_queryset(user).filter(query.filters.q()), query)[: most + 1]
-    found: dict[Any, bytes] = {}
+    found: dict[Any, tuple[bytes, bytes]] = {}
     if shape.plain and not resource.checks_objects:
-        attnames = shape.attnames_of(query.columns)
         render = shape.renderer(query.columns)
-        for key, *values in rows.values_list(resource.pk.attname, *attnames):
-            found[key] = messages.encode(render(dict(zip(attnames, values, strict=True))))
+        for values in rows.values_list(*names):
+            row = dict(zip(names, values, strict=True))
+            found[values[0]] = messages.encode(render(row)), digest(tracked.pack(row))
     else:
         for one in rows:
             if not resource.checks_objects or asking.allows(one):
-                found[one.pk] = messages.encode(shape.of_instance(one, query.columns, asking.context))
+                row = {name: getattr(one, name) for name in names}
+                shown = shape.of_instance(one, query.columns, asking.context)
+                found[one.pk] = messages.encode(shown), digest(tracked.pack(row))
     if len(found) > most:
         raise TooManySubscriptions(TOO_MANY_ROWS, details={"limit": most})
     return found

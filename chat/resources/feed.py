@@ -288,9 +288,11 @@ class Feed:
             mine = facts.visible.get((group.resource, _key_of(group.user)), {})
             row, data = mine.get(change.key, (None, None))
         has = row is not None and group.test(row)
-        shown = encoded(group, row, data) if has and row is not None else b""
-        operation = group.decide_held(change.key, has, hash(shown) if group.compares else None)
+        told = digest(self.tracked.pack(row)) if has and group.compares else None
+        changed = change.only is not None or change.unknown or change.was != change.now
+        operation = group.decide_held(change.key, has, told, changed)
         if operation is not None:
+            shown = encoded(group, row, data) if has and row is not None else None
             send(self.hub, group, operation, change.key, row, shown, source=change.origin)
             if group.is_too_large:
                 self.end(group, TooManySubscriptions(TOO_MANY_ROWS))

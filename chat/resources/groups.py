@@ -79,7 +79,7 @@ class Following(Group):
     """A group that remembers which rows its members have: where that differs from user to user, and for
     those who just got a snapshot (``main`` is the group that they will be in).
 
-    ``held``: primary key → what the members were last told, as a number, or None where it is not kept.
+    ``held``: primary key → the digest of the row as the members know it, or None where it is not kept.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Following(Group):
         self.main = main
         if main is not None:
             self.id = main.id
-        self.held: dict[Any, int | None] = {}
+        self.held: dict[Any, bytes | None] = {}
         self.loaded = self.collecting = False
         self.loading: Task[None] | None = None
         self.touched: set[Any] = set()  # rows that changed while it was loaded
@@ -99,14 +99,16 @@ class Following(Group):
         """Whether a row that looks as it was told is told again."""
         return self.main is not None
 
-    def decide_held(self, key: Any, has: bool, told: int | None) -> str | None:
-        """What happened to the row, which the members see now (``has``) as ``told``; remembers it."""
+    def decide_held(self, key: Any, has: bool, told: bytes | None, changed: bool) -> str | None:
+        """What happened to the row, which the members see now (``has``), with the digest ``told``; remembers
+        it. ``changed``: whether the change left another row than it found. If it did, and the members know
+        the row as it is now, they have it from their snapshot."""
         had = key in self.held
         if not has:
             if had:
                 del self.held[key]
             return DELETED if had else None
-        if had and self.compares and self.held[key] == told:
+        if had and changed and self.compares and self.held[key] == told:
             return None
         self.held[key] = told if self.compares else None
         return UPDATED if had else CREATED
