@@ -26,7 +26,7 @@ SERVERS = {key: peer for part in PARTS for key, peer in part.servers.items()}
 def _parser() -> argparse.ArgumentParser:
     keys = [part.key for part in PARTS]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="four minutes: one repetition, fewer sockets")
+    parser.add_argument("--quick", action="store_true", help="seven minutes: one repetition, fewer sockets")
     parser.add_argument("--only", metavar="WORKLOADS", help=f"of {','.join([*keys, *WORKLOADS])}")
     parser.add_argument("--servers", metavar="SERVERS", help=f"of {','.join(SERVERS)}")
     parser.add_argument(

@@ -15,6 +15,8 @@ from .languages import OURS, ident, request
 CHANGE_SECONDS = 10.0
 """After which a change that has not come to everybody is lost."""
 TITLE_CHARACTERS = 40
+ASKED_AT_ONCE = 32
+"""Subscriptions that are under way at the same time."""
 
 Make = Callable[[int], None]
 """Makes the change with this number, somewhere."""
@@ -46,6 +48,7 @@ class Followers(Sockets):
         super().__init__(OURS, ports)
         self._number = 0
         self._missing: set[Client] = set()
+        self._asked: dict[int, Client] = {}
         self._size = 0
         self.change_seconds = CHANGE_SECONDS
 
@@ -57,14 +60,13 @@ class Followers(Sockets):
     def subscribe(self, wanted: Sequence[tuple[Client, list[dict[str, Any]]]]) -> None:
         """Has each client follow the rows that fit its filters; returns when all do."""
         for client, filters in wanted:
-            self._ask(client, request(0, "subscribe", options={"filters": filters} if filters else {}))
-
-    def _ask(self, client: Client, message: dict[str, Any]) -> None:
-        self._number += 1
-        message["id"] = ident(self._number)
-        self._missing = {client}
-        client.sock.send(frame(json.dumps(message).encode()))
-        self._wait()
+            self._number += 1
+            options = {"filters": filters} if filters else {}
+            message = request(self._number, "subscribe", options=options)
+            self._asked[self._number] = client
+            client.sock.send(frame(json.dumps(message).encode()))
+            self._wait(self._asked, ASKED_AT_ONCE)
+        self._wait(self._asked)
 
     def follow(
         self, seconds: float, make: Make, concerned: Collection[Client], asker: Client | None = None
@@ -80,7 +82,7 @@ class Followers(Sockets):
             self._number += 1
             self._missing = set(everybody)
             make(self._number)
-            self._wait()
+            self._wait(self._missing)
             done.changes += 1
         done.seconds = time.perf_counter() - began
         done.deliveries = done.changes * len(concerned)
@@ -90,20 +92,20 @@ class Followers(Sockets):
             raise SwarmError(self.problems[0])
         return done
 
-    def _wait(self) -> None:
+    def _wait(self, left: Collection[Any], most: int = 0) -> None:
         deadline = time.perf_counter() + self.change_seconds
-        while self._missing and not self.problems:
+        while len(left) > most and not self.problems:
             self.turn(1.0)
             if time.perf_counter() > deadline:
-                raise SwarmError(f"{len(self._missing)} did not get what they wait for")
+                raise SwarmError(f"{len(left)} did not get what they wait for")
         if self.problems:
             raise SwarmError(self.problems[0])
 
     def _chat(self, client: Client, number: int, now: float, payload: memoryview) -> None:
-        if number != self._number or client not in self._missing:
-            self.problems.append("a notification came twice, or to somebody whom it does not concern")
-            return
-        self._missing.discard(client)
         self._size = len(payload)
+        if self._asked.pop(number, None) is client or (number == self._number and client in self._missing):
+            self._missing.discard(client)
+        else:
+            self.problems.append("a notification came twice, or to somebody whom it does not concern")
         if b'"success":false' in bytes(payload[:200]):
             self.problems.append(f"refused: {bytes(payload[:200]).decode('utf-8', 'replace')}")

@@ -77,11 +77,13 @@ METRICS: Sequence[Metric] = (
     Metric("save_single_plain_us", SAVES, "save a row in autocommit, an unregistered model: CPU", "µs", 0),
     Metric("save_single_us", SAVES, "… a registered one that nobody follows", "µs", 0),
     Metric("save_single_ratio", SAVES, "… the second over the first", "", 3),
+    Metric("save_single_inside_ratio", SAVES, "… inside a server's worker: the second over the first", "", 3),
     Metric(
         "save_atomic_plain_us", SAVES, "save one row in a transaction, an unregistered model: CPU", "µs", 0
     ),
     Metric("save_atomic_us", SAVES, "… a registered one that nobody follows", "µs", 0),
     Metric("save_atomic_ratio", SAVES, "… the second over the first", "", 3),
+    Metric("save_atomic_inside_ratio", SAVES, "… inside a server's worker: the second over the first", "", 3),
     Metric(
         "save_many_plain_us",
         SAVES,
@@ -91,6 +93,7 @@ METRICS: Sequence[Metric] = (
     ),
     Metric("save_many_us", SAVES, "… a registered one that nobody follows", "µs", 0),
     Metric("save_many_ratio", SAVES, "… the second over the first", "", 3),
+    Metric("save_many_inside_ratio", SAVES, "… inside a server's worker: the second over the first", "", 3),
     Metric(
         "save_create_plain_us",
         SAVES,
@@ -100,6 +103,7 @@ METRICS: Sequence[Metric] = (
     ),
     Metric("save_create_us", SAVES, "… a registered one that nobody follows", "µs", 0),
     Metric("save_create_ratio", SAVES, "… the second over the first", "", 3),
+    Metric("save_create_inside_ratio", SAVES, "… inside a server's worker: the second over the first", "", 3),
 )
 
 DATABASES = {"sqlite": "SQLite", "postgres": "PostgreSQL"}
@@ -118,6 +122,10 @@ RATIOS = (
     ("save_atomic_ratio", 1.1, "saving a registered model over another, each in a transaction: CPU"),
     ("save_many_ratio", 1.1, "saving a registered model over another, 100 in a transaction: CPU"),
     ("save_create_ratio", 1.1, "creating rows of a registered model over another: CPU"),
+    ("save_single_inside_ratio", 1.1, "saving inside a worker, in autocommit: CPU"),
+    ("save_atomic_inside_ratio", 1.1, "saving inside a worker, each in a transaction: CPU"),
+    ("save_many_inside_ratio", 1.1, "saving inside a worker, 100 in a transaction: CPU"),
+    ("save_create_inside_ratio", 1.1, "creating inside a worker: CPU"),
 )
 """What is compared inside one sample: the metric, what is asked, and the row's words."""
 
