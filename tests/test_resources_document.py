@@ -198,6 +198,9 @@ async def test_meta(app_server: ChatServer, resources: Open) -> None:
     assert meta["sort"] == ["id", "name", "age"]
     assert meta["limits"] == {"default": 100, "largest": 1000}
     assert (await client.do("meta", "posts"))["fields"]["created_at"]["read_only"] is True
+    assert list((await client.do("meta", "authors"))["relations"]) == [
+        "posts"
+    ]  # drafts are not for everybody
 
 
 @pytest.mark.parametrize(

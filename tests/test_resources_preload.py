@@ -201,6 +201,39 @@ async def test_the_rows_of_a_user_may_be_found_by_the_same_relation(
     assert grey not in [tag["id"] for tag in posts[2]["tags"]]
 
 
+# Few rows instead of ten thousand: a request that would have to look at more is refused.
+LIMITED = """
+from chat.resources import reading, registry
+from chat.resources.errors import InvalidQuery
+from chat.resources.options import read_options
+from chat.resources.rights import ANONYMOUS, Asking
+
+def read(entity, limit, **options):
+    resource = registry.find(entity)
+    reading.MOST_CHECKED = reading.MOST_RELATED = limit
+    try:
+        return len(reading.read_many(Asking(resource, ANONYMOUS, "read"), read_options(resource, options))[0])
+    except InvalidQuery as error:
+        return error.details
+
+mine = [{"column": "id", "operator": "in", "value": posts}]
+hers = [{"column": "id", "operator": "eq", "value": ada}]
+result = [read("guarded.entries", 5, filters=mine), read("guarded.entries", 4, filters=mine),
+          read("public.users", 4, filters=hers, preload=["posts"]),
+          read("public.users", 3, filters=hers, preload=["posts"]),
+          read("public.users", 3, filters=hers, preload=[{"relation": "posts", "limit": 3}])]
+"""
+
+
+async def test_too_many_rows_are_refused(app_server: ChatServer) -> None:
+    """A thousand related rows of each of a thousand, or a permission asked of a whole table."""
+    blog = await app_server.adjango(SAVE, mark=f"p{uuid4().hex[:10]}")
+    found = await app_server.adjango(LIMITED, posts=list(blog["posts"].values()), ada=blog["ada"])
+    checked = {"filters": "leave more than 4 records"}
+    related = {"relation": "posts", "limit": "gives more than 3 records"}
+    assert found == [4, checked, 1, related, 1]
+
+
 # --- permissions that look at each row ----------------------------------------------------------------
 
 

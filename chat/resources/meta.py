@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rest_framework import serializers
@@ -12,7 +13,7 @@ from .errors import Unauthorized
 from .filters import operators_of
 from .relations import relation_of
 from .resource import CREATE, DELETE, META, READ, SUBSCRIBE, UNSUBSCRIBE, UPDATE
-from .rights import Asking
+from .rights import Asking, may_read
 
 if TYPE_CHECKING:
     from .resource import ModelResource
@@ -34,7 +35,7 @@ def describe(asking: Asking) -> dict[str, Any]:
         "columns": list(shape.names),
         "primary_key": _primary_key(resource),
         "fields": {name: _field(field) for name, field in fields.items()},
-        "relations": {name: _relation(resource, name) for name in resource.preload},
+        "relations": dict(_relations(asking)),
         "operators": {
             name: [operator.value for operator in operators_of(column)]
             for name, column in resource.filter_columns.items()
@@ -80,16 +81,20 @@ def _field(field: Any) -> dict[str, Any]:
     return described
 
 
-def _relation(resource: ModelResource, name: str) -> dict[str, Any]:
-    relation = relation_of(resource, name)
-    if relation is None:
-        return {}
-    return {
-        "schema": relation.resource.schema,
-        "entity": relation.resource.entity,
-        "many": relation.many,
-        "columns": list(relation.resource.representation.names),
-    }
+def _relations(asking: Asking) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Those to rows that this user may read."""
+    for name in asking.resource.preload:
+        relation = relation_of(asking.resource, name)
+        if relation is not None and may_read(relation.resource, asking.user):
+            yield (
+                name,
+                {
+                    "schema": relation.resource.schema,
+                    "entity": relation.resource.entity,
+                    "many": relation.many,
+                    "columns": list(relation.resource.representation.names),
+                },
+            )
 
 
 def _operations(asking: Asking) -> list[str]:
