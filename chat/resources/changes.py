@@ -125,7 +125,7 @@ def _is_emptied(field: models.ForeignKey[Any, Any]) -> bool:
 
 def _read_before(instance: models.Model, sender: Model, using: str, lock: bool) -> None:
     """Note on the instance what its row is: ``{label: row or None}``."""
-    if instance.pk is None:
+    if instance.pk is None or _BEFORE in instance.__dict__:
         return
     found = {}
     for model in _models.get(sender, ()):
@@ -135,6 +135,19 @@ def _read_before(instance: models.Model, sender: Model, using: str, lock: bool) 
         # Locked, no other transaction can change it between this look and our own change.
         rows = target.rows(using, [instance.pk], lock and connections[using].in_atomic_block)
         found[target.label] = rows.get(instance.pk)
+    if found:
+        instance.__dict__[_BEFORE] = found
+
+
+def note_before(instance: models.Model, using: str) -> None:
+    """An instance was just read under a lock, and is about to be changed: that is what its row is."""
+    if instance.get_deferred_fields():
+        return
+    found = {}
+    for model in _models.get(type(instance), ()):
+        if interest.watched(model._meta.label_lower):
+            target = tracked(model)
+            found[target.label] = {name: getattr(instance, name) for name in target.attnames}
     if found:
         instance.__dict__[_BEFORE] = found
 

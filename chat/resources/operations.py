@@ -71,7 +71,7 @@ async def perform(consumer: ResourceConsumer, message: Request) -> Answer:
         await hooks.run(ResourceHook.BEFORE_HANDLE, context, type(resource))
     work = _WORK[operation]
     loop = asyncio.get_running_loop()
-    return await guarded(operation, lambda: in_database(work)(context, loop))
+    return await guarded(operation, lambda: work(context, loop))
 
 
 def context_of(consumer: ResourceConsumer, message: Request, resource: ModelResource) -> ResourceContext:
@@ -219,4 +219,5 @@ def _after(context: ResourceContext, loop: Any) -> None:
     hooks.run_here(_AFTER[context.operation or READ], context, loop, type(context.resource))
 
 
-_WORK = {READ: _read, CREATE: _write, UPDATE: _write, DELETE: _write, META: _meta}
+_reading, _writing = in_database(_read), in_database(_write)
+_WORK = {READ: _reading, CREATE: _writing, UPDATE: _writing, DELETE: _writing, META: in_database(_meta)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -101,7 +102,10 @@ class ModelResource:
             },
         )
         name = f"{type(self).__name__}Serializer"
-        return type(name, (serializers.ModelSerializer,), {"Meta": meta})
+        introspected = type(name, (serializers.ModelSerializer,), {"Meta": meta})
+        # What it found in the model is declared: it would look again for each request, 0.1 ms.
+        fields = {key: deepcopy(field) for key, field in introspected().fields.items() if key in self.fields}
+        return type(name, (introspected,), fields)
 
     @cached_property
     def representation(self) -> Representation:

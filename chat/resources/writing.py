@@ -15,6 +15,7 @@ from rest_framework.fields import get_error_detail
 
 from chat.realtime.errors import RealtimeError
 
+from .changes import note_before
 from .errors import Invalid, NotFound, OperationError, Unauthorized
 from .reading import parse_key
 from .resource import CREATE, DELETE, READ, UPDATE
@@ -72,6 +73,7 @@ def _locked(asking: Asking, key: Any) -> models.Model:
         found: models.Model | None = table.select_for_update().filter(pk=pk).first()
         if found is None:
             raise NotFound()
+        note_before(found, alias)
         return found
     if table.select_for_update().filter(pk=pk).values_list("pk").first() is None:
         raise NotFound()
@@ -82,6 +84,7 @@ def _locked(asking: Asking, key: Any) -> models.Model:
         if not Asking(resource, asking.user, READ, key=key, auth=asking.request.auth).allows(instance):
             raise NotFound()
         asking.check_object(instance)
+    note_before(instance, alias)
     return instance
 
 
