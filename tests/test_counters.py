@@ -6,6 +6,7 @@ from chat.realtime import envelope
 from chat.realtime.codes import CloseCode
 from chat.realtime.counters import LATENCIES, MAX_KEYS, OTHER, Counters, Histogram, add, close_label, kind_of
 from chat.realtime.testing.workers import ask
+from chat.resources import messages
 
 
 @pytest.mark.parametrize(
@@ -15,6 +16,13 @@ from chat.realtime.testing.workers import ask
 def test_the_type_of_what_the_server_encodes_is_read(ident):
     """Whatever a client's id holds, the type is the server's own."""
     assert kind_of(envelope.encode("pong", {"type": "junk"}, id=ident)[1]) == b"pong"
+
+
+def test_a_notification_of_a_subscription_is_one():
+    """It has no id, and begins with its type; another type in this place is a client's word."""
+    told = messages.notification("create", "sub-1", "public", "users", 1, {"type": "junk"})
+    assert kind_of(told) == b"notification"
+    assert kind_of(told.replace(b"notification", b"zanzibarzanz", 1)) == OTHER.encode()
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ LATENCIES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.
 
 _CLOSE_CODES = frozenset(CloseCode)
 _OTHER = OTHER.encode()
-_ID, _STRING_ID = b'{"id":', b'{"id":"'
+_ID, _STRING_ID, _NOTIFICATION = b'{"id":', b'{"id":"', b'{"type":"notification",'
 _TYPE_AFTER_STRING = b'","type":"'
 _UUID_END = slice(7 + 36, 7 + 36 + len(_TYPE_AFTER_STRING))
 _NESTED = (b"{", b"[")
@@ -119,6 +119,8 @@ def kind_of(payload: bytes) -> bytes:
     """
     if payload[:7] == _STRING_ID and payload[_UUID_END] == _TYPE_AFTER_STRING:
         return payload[_UUID_END.stop : payload.find(b'"', _UUID_END.stop)]
+    if payload[: len(_NOTIFICATION)] == _NOTIFICATION:  # of a subscription: it has no id
+        return _NOTIFICATION[9:21]
     if payload[:6] != _ID or payload[6:7] in _NESTED:
         return _OTHER
     start = payload.find(b',"type":"', 6, 600)
