@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.contrib.auth.models import Group
+from django.core.exceptions import ValidationError
 from rest_framework import serializers
 from rest_framework.permissions import AllowAny, BasePermission, IsAuthenticated, IsAuthenticatedOrReadOnly
 
@@ -204,3 +205,38 @@ class PeopleResource(ModelResource):
 class ArchivedPeopleResource(ModelResource):
     model = Person
     fields = ["id", "email"]
+
+
+@register("faulty.broken")
+class BrokenResource(UserResource):
+    """An app's own mistakes: with a column that is none, and by the name that is written."""
+
+    preload = {}
+
+    def get_queryset(self, user: Any) -> Any:
+        return Person.objects.extra(where=["secret_column = 1"])
+
+    def perform_create(self, serializer: Any, user: Any) -> Any:
+        match serializer.validated_data["name"]:
+            case "conflict":
+                return Person.objects.create(name=None)
+            case "invalid":
+                raise ValidationError({"name": ["Taken."]})
+            case "words":
+                raise ValidationError("Not so.")
+        raise RuntimeError("secret of the server")
+
+
+@register("faulty.fragile")
+class FragileResource(UserResource):
+    """Fails when all is done."""
+
+    preload = {}
+
+    def perform_update(self, serializer: Any, user: Any) -> Any:
+        serializer.save()
+        raise RuntimeError("secret of the server")
+
+    def perform_delete(self, instance: Any, user: Any) -> None:
+        instance.delete()
+        raise RuntimeError("secret of the server")
