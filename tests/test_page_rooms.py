@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.browser import WAIT, Scripted, Server, Window, Windows, serving
-from tests.kit import RedisServer
+from tests.kit import RedisServer, wait_until
 
 RESOURCES = "/api/resources/ws"
 DOOR, SIDE = "#door-directory", "#side-directory"
@@ -256,11 +256,13 @@ def test_after_a_restart_the_list_is_as_the_rooms_are(server: Server, windows: W
     page.evaluate("(list) => (window.kept = document.querySelector(`${list} li`))", DOOR)
     words = page.locator("#door").inner_text()
     server.stop()
-    until(window, sockets, ["closed"])
-    server.create_room("gamma", title="Gamma", closed=True)
-    server.change_room("beta", title="Zeta")
-    assert page.locator("#door").inner_text() == words
-    server.start()
+    try:
+        wait_until(lambda: page.evaluate("1") and {*sockets} == {"closed"}, "the connection's end")
+        server.create_room("gamma", title="Gamma", closed=True)
+        server.change_room("beta", title="Zeta")
+        assert page.locator("#door").inner_text() == words
+    finally:
+        server.start()
     page.evaluate("dispatchEvent(new Event('online'))")  # ends a wait
     lists(window, "alpha | everyone", "Gamma | closed", "Zeta | beta | everyone")
     assert page.evaluate("(list) => window.kept === document.querySelector(`${list} li`)", DOOR)
