@@ -124,7 +124,7 @@ def test_the_tables():
     listed = {name for cell in table(PAGE, "code", "meaning").column() for name in code(cell)}
     known = {cls.code for cls in subclasses(ResourceError)} | {ResourceError.code}
     known |= {f"{operation}_error" for operation in ("read", "create", "update", "delete")}
-    assert listed == known | {"rate_limited", "unavailable"}
+    assert listed == known | {"rate_limited", "unavailable", "unauthenticated", "internal"}
     operators = {name for cell in table(PAGE, "operator", "fits").column() for name in code(cell)}
     assert operators == set(Operator)
     assert {name for cell in table(PAGE, "operation", "asks with").column() for name in code(cell)} | {

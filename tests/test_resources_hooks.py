@@ -189,7 +189,9 @@ async def test_a_hook_may_refuse(client: ResourceClient, mark: str, by: str) -> 
     assert await client.notifications() == []
 
 
-@pytest.mark.parametrize(("word", "by"), [("bug", "sync"), ("bug", "async"), ("exit", "sync")])
+@pytest.mark.parametrize(
+    ("word", "by"), [("bug", "sync"), ("bug", "async"), ("exit", "sync"), ("exit", "async")]
+)
 async def test_a_hooks_bug_is_not_told(
     server: ChatServer, client: ResourceClient, mark: str, word: str, by: str
 ) -> None:

@@ -156,13 +156,21 @@ def run_here(
     context.point = point
     for registered in _at(point, scopes):
         if inspect.iscoroutinefunction(registered.function):
-            waited = asyncio.run_coroutine_threadsafe(registered.function(context), loop)
+            waited = asyncio.run_coroutine_threadsafe(_on_loop(registered.function, context), loop)
             try:
                 waited.result(config.current().handler_timeout)
             finally:
                 waited.cancel()
         else:
             registered.function(context)
+
+
+async def _on_loop(function: Callable[..., Any], context: HookContext) -> None:
+    """A task that ends with SystemExit ends the event loop with it."""
+    try:
+        await function(context)
+    except SystemExit as error:
+        raise RuntimeError(f"{_name(function)} called sys.exit({error.code!r})") from error
 
 
 async def around_publish(
