@@ -18,11 +18,12 @@ from ..wire import Dialect, frame
 from ..workloads import Invalid, Plan, Values
 from .followers import Followed, Followers, Make, title_of
 from .languages import request
+from .saves import typical
 from .servers import tasks
 
 FOLLOWERS = 1000
-TURNS = 4
-"""Stretches in which the ways take turns."""
+TURNS, STRETCHES = 8, 4
+"""In how many stretches the ways take turns, each of a STRETCHES-th of the plan's seconds."""
 SETTLE_SECONDS = 0.5
 FILTERING = 100
 """Sockets with subscriptions that filter."""
@@ -51,9 +52,7 @@ def followers(server: Running, dialect: Dialect, plan: Plan) -> Values:
     crowd.subscribe(
         [(client, [{"column": "category", "operator": "eq", "value": CATEGORY}]) for client in members]
     )
-    spent = dict.fromkeys(("chat", "task", "socket", "alone"), 0.0)
-    deliveries = dict.fromkeys(spent, 0)
-    changes = dict.fromkeys(spent, 0)
+    spent: dict[str, list[float]] = {way: [] for way in ("chat", "task", "socket", "alone")}
     with task_process(server) as changing, contextlib.closing(crowd):
         from_task = by_task(changing)
         from_socket, alone = by_socket(asker), by_socket(asker, OTHER_ROW)
@@ -71,13 +70,11 @@ def followers(server: Running, dialect: Dialect, plan: Plan) -> Values:
             for _ in range(TURNS):
                 for way, work in ways.items():
                     before = server.cpu()
-                    made, delivered = work(plan.seconds / TURNS)
-                    spent[way] += server.cpu() - before
-                    changes[way] += made
-                    deliveries[way] += delivered
+                    made, delivered = work(plan.seconds / STRETCHES)
+                    spent[way].append((server.cpu() - before) / (delivered or made) * 1e6)
             server.check()
-    alone_us = spent.pop("alone") / changes["alone"] * 1e6
-    each = {way: spent[way] / deliveries[way] * 1e6 for way in spent}
+    each = {way: typical(stretches) for way, stretches in spent.items()}
+    alone_us = each.pop("alone")
     return {
         **{f"follow_{way}_cpu_us": value for way, value in each.items()},
         "follow_alone_us": alone_us,

@@ -52,11 +52,11 @@ def measured(server: Running, rounds: int, count: int) -> Values:
 
 
 def _pair(found: Blocks, kind: str) -> tuple[float, float]:
-    return _typical(found[f"{kind} {REGISTERED}"]), _typical(found[f"{kind} {PLAIN}"])
+    return typical(found[f"{kind} {REGISTERED}"]), typical(found[f"{kind} {PLAIN}"])
 
 
-def _typical(blocks: list[float]) -> float:
-    """The median of the quicker half: what else the machine does only ever makes a block slower."""
+def typical(blocks: list[float]) -> float:
+    """The median of the quicker half: what else the machine does only ever makes one dearer."""
     return statistics.median(sorted(blocks)[: max(1, len(blocks) // 2)])
 
 
