@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, ClassVar
 from uuid import uuid4
 
 import pytest
@@ -10,7 +10,8 @@ import pytest
 from chat.realtime.testing import eventually
 from chat.resources.columns import Column, Kind
 from chat.resources.filters import Filters, read_filters
-from chat.resources.groups import Following, Group, Index
+from chat.resources.followers import Index
+from chat.resources.groups import Following, Group
 from chat.resources.options import Query
 from tests.kit import ChatServer
 from tests.resource_kit import ResourceClient
@@ -361,6 +362,8 @@ class Everything:
 
     permission_classes = ()
     max_followed = 2
+    is_fixed = True
+    filter_columns: ClassVar[dict[str, Column]] = {n: Column(n, n, Kind.INTEGER, True) for n in "ab"}
 
 
 def newcomers() -> Following:

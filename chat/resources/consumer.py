@@ -7,6 +7,7 @@ from itertools import count
 from typing import Any, ClassVar
 
 from chat.realtime import SignInConsumer, config, control, on
+from chat.realtime.codes import CloseCode
 from chat.realtime.counters import add
 from chat.realtime.errors import EnvelopeError, RealtimeError, Refused
 from chat.realtime.frames import Frame
@@ -80,9 +81,7 @@ class ResourceConsumer(SignInConsumer):
     def _forget(self, code: int) -> None:
         super()._forget(code)
         if self.connection is not None:
-            subscriptions, self.subscriptions = self.subscriptions, {}
-            for subscription in subscriptions.values():
-                subscription.end(self.connection)
+            self._end_all()
             holding.discard(self.connection.id)
             self._held = None
 
@@ -173,6 +172,17 @@ class ResourceConsumer(SignInConsumer):
         details = {**(why.details or {}), "subscription_id": ident}
         self.give(Frame(messages.failure(None, why.code, why.message, details)))
 
+    def lose(self, words: str) -> None:
+        """Changes were missed: close the socket, whose client comes back and begins anew. What it followed
+        ends at once, so that nobody joins those who missed something."""
+        self.connection.close(CloseCode.GOING_AWAY, words)
+        self._end_all()
+
+    def _end_all(self) -> None:
+        subscriptions, self.subscriptions = self.subscriptions, {}
+        for subscription in subscriptions.values():
+            subscription.end(self.connection)
+
     def give(self, frame: Frame) -> None:
         """Send a frame behind those that are held back."""
         if self._held is None:
@@ -222,9 +232,7 @@ class ResourceConsumer(SignInConsumer):
 @control.command("resource_counts")
 def _counts(hub: Hub, args: dict[str, Any]) -> dict[str, Any]:
     """What this worker has."""
-    groups = [
-        group for feed in feeds_of(hub) for index in feed.indexes.values() for group in index.groups.values()
-    ]
+    groups = [group for feed in feeds_of(hub) for group in feed.followers]
     return {
         "connections": len(hub.groups.get(EVERY_RESOURCE_CONNECTION, ())),
         "subscriptions": sum(group.size for group in groups),

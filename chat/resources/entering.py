@@ -3,7 +3,8 @@
 Rows are read while changes go on. So newcomers with a snapshot are a group of their own for REMEMBERED
 seconds: it remembers what each row looked like in the snapshot, and at each change looks at the row anew.
 What looks as it was told is not told again. After that everything that was under way during the read has
-been heard, and they join the others. All who come while one snapshot is read share the next one.
+been heard, and they join the others (`merging.py`). All who come while one snapshot is read share the next
+one.
 """
 
 from __future__ import annotations
@@ -14,12 +15,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from chat.realtime.database import in_database
+from chat.realtime.errors import LayerUnavailable
 
 from . import messages
 from .errors import ResourceError, TooManySubscriptions
-from .feed import REMEMBERED, TOO_MANY_ROWS, Change, Feed
+from .feed import Feed, retrieved
 from .groups import Following, Group
+from .heard import REMEMBERED
+from .judging import TOO_MANY_ROWS
 from .members import Subscription, admit, drop_if_empty
+from .merging import merge
 from .options import Query
 from .reading import ordered
 from .resource import READ, ModelResource
@@ -30,6 +35,8 @@ if TYPE_CHECKING:
     from .consumer import ResourceConsumer
 
 Rows = list[msgspec.Raw]
+
+ATTEMPTS = 3  # at a reading during which no change is missed
 
 
 async def enter(
@@ -53,20 +60,37 @@ async def enter(
 
 async def _load(feed: Feed, group: Following, user: Any) -> None:
     """Have a group remember which rows its members may have seen."""
-    if group.loaded:
-        return
-    if group.loading is None:
-        group.collecting = True
-        group.loading = feed.hub.loop.create_task(_load_keys(feed, group, user))
-    await asyncio.shield(group.loading)
+    while not group.loaded:
+        if group.loading is None:
+            group.loading = feed.hub.loop.create_task(_load_keys(feed, group, user))
+        await asyncio.shield(group.loading)
 
 
 async def _load_keys(feed: Feed, group: Following, user: Any) -> None:
     try:
-        found = await in_database(read_snapshot)(feed.tracked, group.resource, user, group.query)
-        _loaded(feed, group, dict.fromkeys(found))
+        found = await _read(feed, group, group.query, user)
+        if not group.loaded:  # by newcomers that have joined it
+            _loaded(feed, group, dict.fromkeys(found))
     finally:
         group.loading = None
+
+
+async def _read(feed: Feed, group: Following, query: Query, user: Any) -> dict[Any, tuple[bytes, bytes]]:
+    """The rows of a group, which notes what changes meanwhile. Raises LayerUnavailable, django.db.Error."""
+    group.collecting = True
+    try:
+        for _ in range(ATTEMPTS):
+            await feed.open()
+            losses = feed.losses
+            found = await in_database(read_snapshot)(feed.tracked, group.resource, user, query)
+            if feed.losses == losses:
+                return found
+            group.touched.clear()  # something was missed during the read: once more
+        raise LayerUnavailable()
+    except BaseException:
+        group.collecting = False
+        group.touched.clear()
+        raise
 
 
 def _loaded(feed: Feed, group: Following, held: dict[Any, bytes | None]) -> None:
@@ -75,7 +99,7 @@ def _loaded(feed: Feed, group: Following, held: dict[Any, bytes | None]) -> None
     group.loaded, group.collecting = True, False
     touched, group.touched = group.touched, set()
     for key in touched:
-        feed.put(Change(key, only=group))
+        feed.look_again(group, key)
 
 
 # --- with a snapshot ----------------------------------------------------------------------------------
@@ -100,66 +124,53 @@ class Gate:
         self.query = query
         self.user = user
         self.begun = False
-        self._entering: list[tuple[ResourceConsumer, Subscription]] = []
+        self._entering: dict[Subscription, ResourceConsumer] = {}
         before = None if after is None else after.task
         self.task: asyncio.Task[Rows] = feed.hub.loop.create_task(self._run(before))
+        self.task.add_done_callback(retrieved)
 
     async def enter(self, consumer: ResourceConsumer, subscription: Subscription) -> Rows:
-        self._entering.append((consumer, subscription))
-        return await asyncio.shield(self.task)
+        self._entering[subscription] = consumer
+        try:
+            return await asyncio.shield(self.task)
+        except BaseException:  # its time is over, or the reading failed: it is no member, and won't be
+            self._entering.pop(subscription, None)
+            subscription.withdraw(consumer)
+            raise
 
     async def _run(self, before: asyncio.Task[Rows] | None) -> Rows:
         if before is not None:
             await asyncio.wait({before})
         self.begun = True
         feed, main = self.feed, self.main
-        resource = main.resource
-        newcomers = Following(("new", main.id, id(self)), resource, self.query, main.user, main)
+        if main.gate is self:
+            main.gate = None  # who comes now waits for the next
+        if not self._entering:
+            return []
+        newcomers = Following(("new", main.id, id(self)), main.resource, self.query, main.user, main)
         newcomers.waiting += 1
         main.waiting += 1  # until the newcomers have joined it
         feed.waiting += 1
-        feed.add(newcomers)
-        newcomers.collecting = True
+        feed.followers.add(newcomers)
         try:
-            found = await in_database(read_snapshot)(feed.tracked, resource, self.user, self.query)
+            found = await _read(feed, newcomers, self.query, self.user)
             self._admit(newcomers, {key: known for key, (_, known) in found.items()})
         finally:
-            if main.gate is self:
-                main.gate = None
             newcomers.waiting -= 1
-            drop_if_empty(feed, newcomers)
             feed.waiting -= 1
-        feed.hub.loop.call_later(REMEMBERED, _merge, feed, newcomers, main)
+            drop_if_empty(feed, newcomers)
+        feed.hub.loop.call_later(REMEMBERED, merge, feed, newcomers)
         return [msgspec.Raw(shown) for shown, _ in found.values()]
 
     def _admit(self, newcomers: Following, held: dict[Any, bytes | None]) -> None:
         """All at once: no change may come between the rows and the members."""
-        for consumer, subscription in self._entering:
+        for subscription, consumer in self._entering.items():
             subscription.group = newcomers
             try:
                 admit(consumer, subscription)
             except ResourceError:  # it has gone; the others have not
                 subscription.group = self.main
         _loaded(self.feed, newcomers, held)
-
-
-def _merge(feed: Feed, newcomers: Following, main: Group) -> None:
-    """The newcomers know what all know: they join the others."""
-    if newcomers not in feed.following:
-        return  # all of them have gone
-    if isinstance(main, Following) and not main.loaded:
-        if main.loading is not None:
-            feed.hub.loop.call_later(1.0, _merge, feed, newcomers, main)
-            return
-        main.held, main.loaded = dict.fromkeys(newcomers.held), True
-    for user, members in list(newcomers.members.items()):
-        for connection in list(members):
-            subscription = connection.consumer.subscriptions.get(newcomers.id)
-            newcomers.discard(connection, user)
-            if subscription is not None:
-                subscription.group = main
-                main.add(connection, user)
-    drop_if_empty(feed, newcomers)
 
 
 # --- on a database thread -----------------------------------------------------------------------------

@@ -1,8 +1,7 @@
 """Who follows what: subscriptions to the same rows are one group, and get the same bytes.
 
 Decisions only: a group takes what a row was and is, and says what its members are to be told. No socket, no
-database, no task. Which groups a row concerns is found by what their filters ask to be equal: a change costs
-as much as there are subscriptions that it concerns, not as there are subscriptions.
+database, no task.
 """
 
 from __future__ import annotations
@@ -21,9 +20,21 @@ if TYPE_CHECKING:
     from chat.realtime.connection import Connection
 
     from .entering import Gate
+    from .heard import Change, Word
     from .resource import ModelResource
 
 CREATED, UPDATED, DELETED = "create", "update", "delete"
+
+
+def extra_of(resource: ModelResource, query: Query) -> frozenset[str]:
+    """Columns that only a hook's filter names: no change is told with them."""
+    return frozenset(query.filters.columns() - {one.attname for one in resource.filter_columns.values()})
+
+
+def has_to_look(resource: ModelResource, query: Query) -> bool:
+    """Whether a changed row has to be looked at for each user, since a change does not say enough: rows are
+    not everybody's, or not all of the table's, or a hook asks for what no client may."""
+    return not resource.is_fixed or bool(extra_of(resource, query))
 
 
 class Group:
@@ -38,6 +49,9 @@ class Group:
         self.query = query
         self.user = user
         self.test: Callable[[Row], bool] = query.filters.compile()
+        self.extra = extra_of(resource, query)
+        self.looks = has_to_look(resource, query)
+        self.asked = None if self.extra else query.filters.key()
         self.members: dict[Any, dict[Connection, None]] = {}  # by the user's key
         self.size = 0
         self.waiting = 0  # who are about to be members
@@ -66,13 +80,24 @@ class Group:
             return next(iter(self.members.values()))
         return [connection for members in self.members.values() for connection in members]
 
-    def decide(self, key: Any, before: Row | None, after: Row | None, unknown: bool) -> str | None:
-        """What happened to the row for these members. ``unknown``: nobody knows what it was."""
-        had = before is not None and self.test(before)
-        has = after is not None and self.test(after)
+    def decide(
+        self, change: Change, after: Row | None, word: Word | None = None, repeated: bool = False
+    ) -> str | None:
+        """What a change made of a row for these members, who were told ``word`` of it a moment ago.
+
+        ``after``: the row as it is now. ``repeated``: that is what was told.
+        """
+        test = self.test
+        has = after is not None and test(after)
+        if word is None:
+            had = change.unknown or (change.before is not None and test(change.before))
+        elif repeated and has:
+            return None
+        else:
+            had = (word.row is not None and test(word.row)) or word.leaves_out(change, test)
         if has:
-            return UPDATED if had or unknown else CREATED
-        return DELETED if had or unknown else None
+            return UPDATED if had else CREATED
+        return DELETED if had else None
 
 
 class Following(Group):
@@ -93,6 +118,8 @@ class Following(Group):
         self.loaded = self.collecting = False
         self.loading: Task[None] | None = None
         self.touched: set[Any] = set()  # rows that changed while it was loaded
+        self.looking: set[Any] = set()  # rows that are about to be looked at again, for this group alone
+        self.apart: set[Any] = set()  # rows that it knows otherwise than ``main``
 
     @property
     def compares(self) -> bool:
@@ -113,56 +140,14 @@ class Following(Group):
         self.held[key] = told if self.compares else None
         return UPDATED if had else CREATED
 
+    def reset(self) -> None:
+        """Changes were missed: nothing is known of rows any more."""
+        self.held = {}
+        self.loaded = False
+        for keys in (self.touched, self.looking, self.apart):
+            keys.clear()
+
     @property
     def is_too_large(self) -> bool:
         """Whether it follows twice as many rows as a subscription may begin with."""
         return len(self.held) > 2 * self.resource.max_followed
-
-
-class Index:
-    """The groups of one resource, by the value that a row must have to concern them."""
-
-    def __init__(self) -> None:
-        self.groups: dict[Hashable, Group] = {}
-        self._by_values: dict[tuple[str, ...], dict[tuple[Any, ...], dict[Group, None]]] = {}
-        self._rest: dict[Group, None] = {}
-
-    def add(self, group: Group) -> None:
-        self.groups[group.key] = group
-        asked = group.query.filters.key()
-        if asked is None:
-            self._rest[group] = None
-            return
-        names, values = asked
-        table = self._by_values.setdefault(names, {})
-        for value in values:
-            table.setdefault(value, {})[group] = None
-
-    def remove(self, group: Group) -> bool:
-        """Whether it was there."""
-        if self.groups.pop(group.key, None) is None:
-            return False
-        asked = group.query.filters.key()
-        if asked is None:
-            del self._rest[group]
-            return True
-        names, values = asked
-        table = self._by_values.get(names, {})
-        for value in set(values):
-            del table[value][group]
-            if not table[value]:
-                del table[value]
-        if not table:
-            self._by_values.pop(names, None)
-        return True
-
-    def concerned(self, rows: Iterable[Row | None]) -> list[Group]:
-        """The groups that a change between these rows may concern."""
-        found = dict(self._rest)
-        for row in rows:
-            if row is not None:
-                for names, table in self._by_values.items():
-                    groups = table.get(tuple([row[name] for name in names]))
-                    if groups is not None:
-                        found.update(groups)
-        return list(found)

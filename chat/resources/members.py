@@ -29,6 +29,12 @@ class Subscription:
         self.group.discard(connection, self.user)
         drop_if_empty(self.feed, self.group)
 
+    def withdraw(self, consumer: ResourceConsumer) -> None:
+        """End it, if it had begun: the request for it failed."""
+        if consumer.subscriptions.get(self.group.id) is self:
+            del consumer.subscriptions[self.group.id]
+            self.end(consumer.connection)
+
 
 def admit(consumer: ResourceConsumer, subscription: Subscription) -> None:
     """Make the connection a member. What it is told from now on waits for the response to its request.
@@ -47,7 +53,7 @@ def drop_if_empty(feed: Feed, group: Group) -> None:
     """Forget a group that nobody is in, or about to be in."""
     if group.size or group.waiting:
         return
-    if feed.remove(group) and isinstance(group, Following) and group.main is not None:
+    if feed.followers.remove(group) and isinstance(group, Following) and group.main is not None:
         group.main.waiting -= 1
         drop_if_empty(feed, group.main)
     close_if_idle(feed)

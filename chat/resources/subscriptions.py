@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -19,7 +19,7 @@ from .errors import (
 )
 from .feed import Feed
 from .feeds import close_if_idle, feed_of
-from .groups import Following, Group
+from .groups import Following, Group, has_to_look
 from .hooks import ResourceContext, ResourceHook
 from .members import Subscription, drop_if_empty
 from .operations import Answer, asking_of, context_of, guarded, query_of
@@ -43,7 +43,7 @@ async def subscribe(consumer: ResourceConsumer, message: Request) -> Answer:
             await hooks.run(point, context, type(resource))
     await guarded(SUBSCRIBE, lambda: in_database(asking_of)(context, SUBSCRIBE))
     query = query_of(context)
-    subscription, rows = await _begin(consumer, resource, query)
+    subscription, rows = await _begin(consumer, resource, query, context.user)
     ident = subscription.group.id
     context.subscription_id = ident
     context.result = {"subscription_id": ident, "schema": resource.schema, "entity": resource.entity}
@@ -53,24 +53,23 @@ async def subscribe(consumer: ResourceConsumer, message: Request) -> Answer:
     try:
         await _after(ResourceHook.AFTER_SUBSCRIBE, context, resource)
     except BaseException:
-        if consumer.subscriptions.pop(ident, None) is not None:
-            subscription.end(consumer.connection)
+        subscription.withdraw(consumer)
         raise
     return Answer(context.result, context.metadata)
 
 
 async def _begin(
-    consumer: ResourceConsumer, resource: ModelResource, query: Query
+    consumer: ResourceConsumer, resource: ModelResource, query: Query, user: Any
 ) -> tuple[Subscription, list[msgspec.Raw] | None]:
-    """Become a member of the query's group. From here on the notifications wait for the response."""
+    """Become a member of the query's group, as the user who was asked whether they may. From here on the
+    notifications wait for the response."""
     feed = feed_of(consumer.hub, tracked(resource.model))
     feed.waiting += 1
     try:
         await feed.open()
         if len(consumer.subscriptions) + len(consumer.entering) >= consumer.max_subscriptions:
             raise TooManySubscriptions(details={"limit": consumer.max_subscriptions})
-        user = consumer.user
-        group = _group_for(consumer, feed, resource, query)
+        group = _group_for(consumer, feed, resource, query, user)
         group.waiting += 1
         consumer.entering.append(group.id)
         try:
@@ -86,22 +85,21 @@ async def _begin(
         close_if_idle(feed)
 
 
-def _group_for(consumer: ResourceConsumer, feed: Feed, resource: ModelResource, query: Query) -> Group:
+def _group_for(
+    consumer: ResourceConsumer, feed: Feed, resource: ModelResource, query: Query, user: Any
+) -> Group:
     """The group of those who follow the same; of a connection each is in another one."""
-    index = feed.index(resource)
-    user = getattr(consumer.user, "pk", None) if resource.is_personal else None
+    looks = has_to_look(resource, query)
+    owner = getattr(user, "pk", None) if looks else None
     for number in range(consumer.max_subscriptions + 1):
-        key = (resource.schema, resource.entity, query.filters, query.columns, user, number)
-        group = index.groups.get(key)
-        if group is None:
-            if resource.is_personal:
-                group = Following(key, resource, query, consumer.user)
-            else:
-                group = Group(key, resource, query)
-            feed.add(group)
-            return group
-        if group.id not in consumer.subscriptions and group.id not in consumer.entering:
-            return group
+        key = (resource.schema, resource.entity, query.filters, query.columns, owner, number)
+        found = feed.followers.find(resource, key)
+        if found is None:
+            made = Following(key, resource, query, user) if looks else Group(key, resource, query)
+            feed.followers.add(made)
+            return made
+        if found.id not in consumer.subscriptions and found.id not in consumer.entering:
+            return found
     raise TooManySubscriptions()
 
 
