@@ -29,7 +29,8 @@ _BEFORE = "_resources_before"  # where an instance keeps what its row was
 
 Model = type[models.Model]
 
-_models: dict[Model, tuple[Model, ...]] = {}  # by the sender of a signal: whose rows it changes
+# By the sender of a signal: whose rows it changes, each with its label (to make one takes 0.3 µs).
+_models: dict[Model, tuple[tuple[str, Model], ...]] = {}
 _emptied: dict[Model, tuple[models.ForeignKey[Any, Any], ...]] = {}  # keys that the deletion of a row empties
 _joined: dict[Model, tuple[Any, ...]] = {}  # by the table in between: many-to-many fields
 
@@ -95,7 +96,7 @@ def follow(resource: ModelResource) -> None:
     concrete = concrete_of(resource.model)
     for sender in apps.get_models(include_auto_created=True):
         if issubclass(sender, concrete):
-            _add(_models, sender, concrete)
+            _add(_models, sender, (concrete._meta.label_lower, concrete))
             for signal, handler in _SIGNALS:
                 signal.connect(handler, sender=sender, weak=False, dispatch_uid=handler.__name__)
     for field in concrete._meta.local_many_to_many:
@@ -125,16 +126,14 @@ def _is_emptied(field: models.ForeignKey[Any, Any]) -> bool:
 
 def _read_before(instance: models.Model, sender: Model, using: str, lock: bool) -> None:
     """Note on the instance what its row is: ``{label: row or None}``."""
-    if instance.pk is None or _BEFORE in instance.__dict__:
-        return
     found = {}
-    for model in _models.get(sender, ()):
-        if not interest.watched(model._meta.label_lower):
+    for label, model in _models.get(sender, ()):
+        if not interest.watched(label) or instance.pk is None or _BEFORE in instance.__dict__:
             continue
         target = tracked(model)
         # Locked, no other transaction can change it between this look and our own change.
         rows = target.rows(using, [instance.pk], lock and connections[using].in_atomic_block)
-        found[target.label] = rows.get(instance.pk)
+        found[label] = rows.get(instance.pk)
     if found:
         instance.__dict__[_BEFORE] = found
 
@@ -144,10 +143,10 @@ def note_before(instance: models.Model, using: str) -> None:
     if instance.get_deferred_fields():
         return
     found = {}
-    for model in _models.get(type(instance), ()):
-        if interest.watched(model._meta.label_lower):
+    for label, model in _models.get(type(instance), ()):
+        if interest.watched(label):
             target = tracked(model)
-            found[target.label] = {name: getattr(instance, name) for name in target.attnames}
+            found[label] = {name: getattr(instance, name) for name in target.attnames}
     if found:
         instance.__dict__[_BEFORE] = found
 
@@ -157,14 +156,13 @@ def _pre_save(sender: Model, instance: models.Model, using: str, **_: Any) -> No
 
 
 def _post_save(sender: Model, instance: models.Model, using: str, created: bool, **_: Any) -> None:
-    for model in _models.get(sender, ()):
-        label = model._meta.label_lower
+    for label, model in _models.get(sender, ()):
         if interest.watched(label):
             target, before = tracked(model), instance.__dict__.pop(_BEFORE, {})
             was = None if created else before.get(label, UNKNOWN)
             record(target, using, instance.pk, was, target.rows(using, [instance.pk]).get(instance.pk))
-        elif connections[using].in_atomic_block:
-            _look_at_commit(model, using, instance.pk)
+        else:
+            _look_at_commit(label, model, using, instance.pk)
 
 
 class _Late:
@@ -175,25 +173,25 @@ class _Late:
 
     def __init__(self, using: str) -> None:
         self.using = using
-        self.rows: dict[Model, dict[Any, None]] = {}
-
-    def add(self, model: Model, key: Any) -> None:
-        self.rows.setdefault(model, {})[key] = None
+        self.rows: dict[tuple[str, Model], dict[Any, None]] = {}
 
     def __call__(self) -> None:
-        for model, keys in self.rows.items():
-            if interest.watched(model._meta.label_lower):
+        for (label, model), keys in self.rows.items():
+            if interest.watched(label):
                 _tell_unknown(tracked(model), self.using, list(keys))
 
 
-def _look_at_commit(model: Model, using: str, key: Any) -> None:
+def _look_at_commit(label: str, model: Model, using: str, key: Any) -> None:
+    """Inside a transaction: see at its end whether somebody has come to follow the model."""
     connection = connections[using]
+    if not connection.in_atomic_block:
+        return
     waiting = connection.run_on_commit
     late = waiting[-1][1] if waiting else None
     if type(late) is not _Late or waiting[-1][0] != set(connection.savepoint_ids):
         late = _Late(using)
         transaction.on_commit(late, using=using, robust=True)
-    late.add(model, key)
+    late.rows.setdefault((label, model), {})[key] = None
 
 
 def _pre_delete(sender: Model, instance: models.Model, using: str, **_: Any) -> None:
@@ -202,15 +200,14 @@ def _pre_delete(sender: Model, instance: models.Model, using: str, **_: Any) -> 
 
 def _post_delete(sender: Model, instance: models.Model, using: str, **_: Any) -> None:
     before = instance.__dict__.pop(_BEFORE, {})
-    for model in _models.get(sender, ()):
-        label = model._meta.label_lower
+    for label, model in _models.get(sender, ()):
         if label in before:
             if before[label] is not None:
                 record(tracked(model), using, instance.pk, before[label], None)
         elif interest.watched(label):
             record(tracked(model), using, instance.pk, UNKNOWN, None)
-        elif connections[using].in_atomic_block:
-            _look_at_commit(model, using, instance.pk)
+        else:
+            _look_at_commit(label, model, using, instance.pk)
 
 
 def _m2m_changed(
