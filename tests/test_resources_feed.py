@@ -1,0 +1,147 @@
+"""What a feed tells, whatever the order in which rows change, changes are heard and the database answers."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from chat.resources.heard import MOST_REMEMBERED, REMEMBERED, Change, Heard
+from tests.feed_world import World
+
+KEYS, VALUES, PLACES = st.integers(1, 2), st.sampled_from([None, 0, 1, 1, 2, 3]), st.integers(0, 4)
+COMMIT = st.tuples(st.just("commit"), KEYS, VALUES, st.integers(1, 2))
+HEAR = st.tuples(st.just("hear"), PLACES)
+VISIT = st.tuples(st.just("visit"), PLACES, st.booleans())
+SUBSCRIBE = st.tuples(
+    st.just("subscribe"),
+    st.booleans(),
+    st.integers(0, 3),
+    st.integers(1, 2),
+    st.sampled_from([True, True, False]),
+)
+WAIT = st.tuples(st.just("wait"), st.sampled_from([0.5, 1.5, 2.5]))
+MORE = st.one_of(COMMIT, COMMIT, COMMIT, HEAR, HEAR, HEAR, VISIT, VISIT, SUBSCRIBE, WAIT)
+STEPS = st.lists(MORE, min_size=10, max_size=50)
+
+
+async def told(steps: list[Any], in_order: bool) -> World:
+    """Do the steps, then all that is under way; every subscriber knows what it may see."""
+    async with World() as world:
+        for what, *args in steps:
+            if what == "wait":
+                await world.wait(*args)
+            elif what == "hear" and in_order:
+                await world.step(what, 0)
+            else:
+                await world.step(what, *args)
+        await world.finish()
+        for one in world.subscribers:
+            if one.lost:
+                continue
+            there = one.expected(world.table)
+            if one.query.snapshot:
+                assert one.rows == there
+            for key, last in one.last.items():
+                assert (last["operation"] == "delete") == (key not in there)
+                assert last["operation"] == "delete" or last["data"] == there[key]
+    return world
+
+
+# Newcomers see a change, and what followed on it, when the others have not heard that; then they join them.
+AHEAD = [
+    *[("subscribe", False, 1, 1, True), ("wait", 2.5), ("wait", 1.5), ("commit", 1, 1, 1)],
+    *[("commit", 1, None, 1), ("hear", 0), ("wait", 0.5), ("wait", 0.5), ("hear", 0)],
+]
+
+
+@settings(max_examples=250, derandomize=True)
+@given(STEPS)
+@example(AHEAD)
+def test_what_is_heard_in_order(steps):
+    """What was told adds up to what there is; a create only of what was not known, an update and a delete
+    only of what was."""
+    world = asyncio.run(told(steps, in_order=True))
+    assert [one.wrong for one in world.subscribers if one.query.snapshot and one.wrong] == []
+
+
+def quiet(value: int) -> list[Any]:
+    """There is a row with this value, and one who follows those with the value 1 for long."""
+    return [("commit", 1, value, 1), ("subscribe", False, 1, 1, True), *[("wait", 2.5)] * 4]
+
+
+# A change is heard after the one that followed on it: the row has left since, is back, has gone on.
+LEFT = [*quiet(1), ("commit", 1, 2, 1), ("commit", 1, 3, 1), ("hear", 1), ("hear", 0)]
+BACK = [*quiet(1), ("commit", 1, 2, 1), ("commit", 1, 1, 1), ("hear", 1), ("hear", 0)]
+ON = [*quiet(0), ("commit", 1, 2, 1), ("commit", 1, 3, 1), ("commit", 1, 1, 1), ("hear", 1), ("hear", 0)]
+
+
+@settings(max_examples=250, derandomize=True)
+@given(STEPS)
+@example(LEFT)
+@example(BACK)
+@example(ON)
+def test_what_is_heard_in_any_order(steps):
+    """What was told adds up to what there is."""
+    asyncio.run(told(steps, in_order=False))
+
+
+@settings(max_examples=100, derandomize=True)
+@given(st.lists(st.one_of(COMMIT, HEAR, VISIT, SUBSCRIBE, st.tuples(st.just("miss"), PLACES)), max_size=30))
+@example([("subscribe", False, 0, 1, True), ("visit", 0, False), ("commit", 1, 1, 1), ("miss", 0)])
+@example([("subscribe", True, 0, 1, True), ("visit", 0, False), ("commit", 1, 1, 1), ("miss", 0)])
+def test_what_is_missed(steps):
+    """Who follows when changes are missed is closed; who is just coming gets what there is."""
+    asyncio.run(told(steps, in_order=True))
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_request_that_ends_while_its_snapshot_is_read(turns):
+    """It leaves no subscription, however many turns of the loop after the answer; others of the same reading
+    get theirs."""
+    async with World() as world:
+        for _ in range(2):
+            await world.step("subscribe", False, 0, 1, True)
+        gone, stays = world.subscribers
+        world.visit(0, True)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        was_over = gone.task.done()
+        gone.task.cancel()
+        await world.finish()
+        assert bool(gone.subscriptions) == was_over
+        (subscription,) = stays.subscriptions.values()
+        assert subscription.group.size == 1 + was_over
+        for one in (gone, stays):
+            for subscription in list(one.subscriptions.values()):
+                subscription.withdraw(one)
+        assert not world.feed.followers
+
+
+async def test_one_group_that_fails(monkeypatch):
+    """What an app's code raises for some ends their subscriptions alone."""
+    ended = []
+    async with World() as world:
+        for filters in (0, 1):
+            await world.step("subscribe", False, filters, 1, False)
+        bad, good = world.subscribers
+        (group,) = [one.group for one in bad.subscriptions.values()]
+        monkeypatch.setattr(group, "test", lambda row: row["secret"])
+        monkeypatch.setattr(bad, "end_subscription", lambda *args: ended.append(args), raising=False)
+        await world.step("commit", 1, 1, 1)
+        await world.finish()
+        assert [(ident, why.code) for ident, why in ended] == [(group.id, "read_error")]
+        assert list(good.last) == [1]
+        assert not good.lost
+
+
+def test_more_rows_than_are_remembered():
+    """Where the last word about a row was forgotten too early, every row counts as unclear for a while."""
+    heard = Heard()
+    for key in range(MOST_REMEMBERED + 1):
+        heard.note(Change(key, was=b"a", now=b"b"), b"b", None, now=0.0)
+    assert heard.unclear([Change(0, was=b"0", now=b"a")], now=1.0) == {0}
+    assert heard.unclear([Change(0, was=b"0", now=b"a")], now=REMEMBERED + 1) == set()
+    heard.sweep(REMEMBERED + 1)
+    assert heard.word(MOST_REMEMBERED, REMEMBERED) is None
