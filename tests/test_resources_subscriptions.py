@@ -1,6 +1,7 @@
 """Live subscriptions: what subscribers are told, in which order, and until when."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, ClassVar
 from uuid import uuid4
@@ -8,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 from chat.realtime.testing import eventually
+from chat.realtime.testing.workers import ask
 from chat.resources.columns import Column, Kind
 from chat.resources.filters import Filters, read_filters
 from chat.resources.followers import Index
@@ -44,8 +46,8 @@ def mine(word: str, **more: Any) -> dict[str, Any]:
     return {"filters": [{"column": "name", "operator": "startswith", "value": word}], **more}
 
 
-def person(name: str, **more: Any) -> dict[str, Any]:
-    return {"name": name, "email": f"{name}@example.com", **more}
+def person(word: str, **more: Any) -> dict[str, Any]:
+    return {"name": word, "email": f"{word}@example.com", **more}
 
 
 # --- enter, stay, leave ---------------------------------------------------------------------------
@@ -301,7 +303,93 @@ async def test_rows_that_permissions_hide(app_server, client):
     await ada.told("delete", ident, record_id=pk)
 
 
+async def test_rows_that_a_hook_leaves_out(app_server, client, word):
+    """A hook's filter holds for changes too, by whatever column; who follows without it is told all."""
+    ada, bob = await client(), await client()
+    staff = (await ada.do("subscribe", "colleagues", options=mine(word, snapshot=True)))["subscription_id"]
+    later = await ada.subscribe("colleagues", **mine(word, columns=["name"]))
+    await bob.subscribe("users", **mine(word))
+    row = await bob.do("create", "users", data=person(word))
+    await bob.told("create")
+    assert await ada.notifications() == []
+    change = "from tests.blog.models import Person\nPerson.objects.filter(pk=pk).update(is_staff=staff)"
+    await app_server.adjango(change, pk=row["id"], staff=True)
+    assert (await ada.told("create", staff))["data"] == {"id": row["id"], "name": word}
+    assert (await ada.told("create", later))["data"] == {"name": word}
+    await bob.told("update")
+    await app_server.adjango(change, pk=row["id"], staff=False)
+    for ident in (staff, later):
+        await ada.told("delete", ident)
+
+
+async def test_code_that_fails_for_one_user(app_server, client, word):
+    """Their subscription ends, and says so with a number; the others' go on."""
+    users = [await asyncio.to_thread(app_server.create_user, f"u{uuid4().hex[:8]}") for _ in range(2)]
+    ada, bob = [await client(cookie=user.cookie) for user in users]
+    for one in (ada, bob):
+        await one.do("subscribe", "people", schema="failing", options=mine(word))
+    eve = await client()
+    await eve.subscribe("users", **mine(word))
+    await eve.do("create", "users", data=person(word, name=f"breaks {users[0].username}"))
+    await eve.do("create", "users", data=person(word + "2"))
+    ended = await ada.expect(type="response", id=None)
+    assert ended["error"]["code"] == "read_error"
+    assert "secret" not in ended["error"]["message"]
+    for one in (bob, eve):
+        assert (await one.told("create"))["data"]["name"] == word + "2"
+
+
 # --- ends -----------------------------------------------------------------------------------------
+
+
+async def held(server: ChatServer) -> list[dict[str, Any]]:
+    """What each worker holds for those who follow something."""
+    found = await ask(server, "resources_held")
+    return sorted(found, key=lambda worker: worker["worker"])
+
+
+@pytest.mark.timeout(60)
+async def test_a_thousand_subscriptions_leave_nothing_behind(app_server, word):
+    """However they end, in the middle of their requests and with rows changing: no feed, no group, no task
+    and no Redis channel stays."""
+
+    async def nobody() -> list[dict[str, Any]] | None:
+        found = await held(app_server)
+        return found if not any(worker["feeds"] or worker["works"] for worker in found) else None
+
+    before = await eventually(nobody, "nothing is followed")
+    users = [await asyncio.to_thread(app_server.create_user, f"u{uuid4().hex[:8]}") for _ in range(2)]
+    chance = random.Random(7)
+
+    async def come_and_go(number: int) -> None:
+        cookie = chance.choice([None, *[user.cookie for user in users]])
+        one = await ResourceClient.open(app_server, **({} if cookie is None else {"cookie": cookie}))
+        for place in range(20):
+            entity = chance.choice(["users", "users", "notes", "stories", "colleagues"])
+            filters = mine(f"{word}{place % 3}")["filters"] if entity == "users" else []
+            options = {"filters": filters, "snapshot": chance.random() < 0.7}
+            message = {"type": "subscription", "operation": "subscribe", "entity": entity}
+            await one.send({**message, "id": place, "options": options})
+            if place % 5 == 0:
+                message = {"type": "request", "operation": "create", "entity": "users", "id": 100 + place}
+                await one.send({**message, "data": person(f"{word}{place % 3}x{number}-{place}")})
+        for place in range(chance.choice([0, 0, 5, 20])):
+            answer = await one.expect(type="response", id=place)
+            if answer["success"] and chance.random() < 0.5:
+                ident = answer["data"]["subscription_id"]
+                await one.send({"type": "subscription", "operation": "unsubscribe", "subscription_id": ident})
+        if number % 2:
+            one.abort()
+        else:
+            await one.close()
+
+    for batch in range(2):
+        await asyncio.gather(*[come_and_go(25 * batch + number) for number in range(25)])
+
+    async def same() -> bool:
+        return await held(app_server) == before
+
+    await eventually(same, f"what was held before: {before}", 15)
 
 
 async def test_counts_and_what_is_left_behind(app_server, client, word):

@@ -7,7 +7,8 @@ from django.core.exceptions import ValidationError
 from rest_framework import serializers
 from rest_framework.permissions import AllowAny, BasePermission, IsAuthenticated, IsAuthenticatedOrReadOnly
 
-from chat.resources import ModelResource, register
+from chat.realtime import hook
+from chat.resources import ModelResource, ResourceHook, register
 from tests.blog.models import Note, Parcel, Passport, Person, Post, Tag
 
 
@@ -19,6 +20,34 @@ class UserResource(ModelResource):
     sort_fields = ["id", "name", "age"]
     preload = {"posts": "public.posts", "passport": "public.passports"}
     permission_classes = [AllowAny]
+
+
+@register("public.colleagues")
+class ColleagueResource(ModelResource):
+    """Those of the people whom a hook leaves, by a column that no client sees."""
+
+    model = Person
+    fields = ["id", "name"]
+    filter_fields = ["name"]
+
+
+@hook(ResourceHook.BEFORE_SUBSCRIBE, scope=ColleagueResource)
+async def only_staff(context: Any) -> None:
+    context.options.filters.append({"column": "is_staff", "operator": "eq", "value": True})
+
+
+@register("failing.people")
+class FailingResource(ModelResource):
+    """Fails for one of its users, once the row is there that makes it."""
+
+    model = Person
+    fields = ["id", "name"]
+    filter_fields = ["name"]
+
+    def get_queryset(self, user: Any) -> Any:
+        if user.is_authenticated and Person.objects.filter(name=f"breaks {user.username}").exists():
+            raise RuntimeError("secret of the server")
+        return Person.objects.all()
 
 
 @register("public.posts")
