@@ -134,6 +134,7 @@ class World:
         ):
             self._patches.enter_context(patch.object(module, name, value))
         self.layer = SimpleNamespace(reconnects=0)
+        self.announced = 0  # how often it was told that somebody follows, and listened for it
         hub: Any = SimpleNamespace(
             loop=self, layer=self.layer, connections={}, give=self._give, listen=self._announce, unlisten=id
         )
@@ -159,7 +160,8 @@ class World:
     def call_later(self, delay: float, call: Callable[..., None], *args: Any) -> None:
         self.timers.append((self.now + delay, call, args))
 
-    async def _announce(self, *_: Any) -> None: ...
+    async def _announce(self, *_: Any) -> None:
+        self.announced += 1
 
     def _give(self, members: Any, frame: Any) -> None:
         for member in list(members):

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from chat.realtime.testing import eventually
+from chat.resources import feed, groups
 from chat.resources.heard import MOST_REMEMBERED, REMEMBERED, Change, Heard
 from tests.feed_world import World
 
@@ -134,6 +136,50 @@ async def test_one_group_that_fails(monkeypatch):
         assert [(ident, why.code) for ident, why in ended] == [(group.id, "read_error")]
         assert list(good.last) == [1]
         assert not good.lost
+
+
+async def test_redis_was_away():
+    """Who follows is closed, and the next who comes has every process told anew that somebody follows: those
+    that published meanwhile found nobody."""
+    async with World() as world:
+        await world.step("subscribe", False, 0, 1, False)
+        world.layer.reconnects += 1
+        world.feed.sweep(world.now)
+        assert world.subscribers[0].lost
+        world.announced = 0
+        await world.step("subscribe", False, 0, 1, True)
+        assert world.announced == 2
+        await world.step("commit", 1, 1, 1)
+        await world.finish()
+        assert world.subscribers[1].rows == world.table
+
+
+async def test_more_changes_during_a_snapshot_than_are_noted(monkeypatch):
+    """It is read again."""
+    monkeypatch.setattr(groups, "MOST_TOUCHED", 1)
+    async with World() as world:
+        await world.step("subscribe", False, 0, 1, True)
+        await world.step("visit", 0, False)
+        for key in (1, 2):
+            await world.step("commit", key, 1, 1)
+            await world.step("hear", 0)
+        await world.step("visit", 0, True)
+        assert world.subscribers[0].rows is None
+        await world.finish()
+        assert world.subscribers[0].rows == world.table
+
+
+async def test_a_database_that_does_not_answer(monkeypatch):
+    """Who needs it is closed after a while: they come back when it answers, and miss nothing unknowingly."""
+    monkeypatch.setattr(feed, "PATIENCE", 0.01)
+    async with World() as world:
+        await world.step("subscribe", True, 0, 1, True)
+        await world.step("visit", 0, True)
+        await world.step("commit", 1, 1, 1)
+        await world.step("hear", 0)
+        (one,) = world.subscribers
+        await eventually(lambda: one.lost, "closed")
+        assert not world.feed.followers
 
 
 def test_more_rows_than_are_remembered():

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any, ClassVar
 from uuid import uuid4
 
@@ -11,9 +12,11 @@ import pytest
 from chat.realtime.testing import eventually
 from chat.realtime.testing.workers import ask
 from chat.resources.columns import Column, Kind
+from chat.resources.consumer import ResourceConsumer
+from chat.resources.delivery import holding
 from chat.resources.filters import Filters, read_filters
 from chat.resources.followers import Index
-from chat.resources.groups import Following, Group
+from chat.resources.groups import Following, Group, has_to_look
 from chat.resources.options import Query
 from tests.kit import ChatServer
 from tests.resource_kit import ResourceClient
@@ -445,6 +448,29 @@ async def test_redis_was_away(start_server, own_redis, client, word):
 # --- decisions, from values -----------------------------------------------------------------------
 
 
+def test_what_waits_for_a_response_ends_with_its_subscription():
+    """A notification that waits behind a response is not sent any more when its subscription has ended, even
+    if the same has begun anew: its snapshot is newer."""
+    sent: list[Any] = []
+    consumer = ResourceConsumer()
+    consumer.connection = SimpleNamespace(id="c", push=sent.append)
+    group = SimpleNamespace(id="sub-1")
+    first, again = SimpleNamespace(group=group), SimpleNamespace(group=group)
+    other = SimpleNamespace(group=SimpleNamespace(id="sub-2"))
+    consumer.subscriptions = {"sub-1": first, "sub-2": other}
+    consumer._answering.add("c.1")
+    consumer.expect("c.1")
+    for frame, ident in (("old", "sub-1"), ("kept", "sub-2")):
+        consumer.hold(frame, ident)
+    consumer.subscriptions["sub-1"] = again
+    consumer.hold("new", "sub-1")
+    assert sent == []
+    assert holding == {"c"}
+    consumer._answered("c.1")
+    assert sent == ["kept", "new"]
+    assert holding == set()
+
+
 class Everything:
     """What a group needs of a resource."""
 
@@ -471,6 +497,19 @@ def test_a_change_that_the_snapshot_had_is_not_told_again():
     assert group.decide_held(1, False, None, changed=True) == "delete"
     assert group.decide_held(1, False, None, changed=True) is None
     assert group.held == {2: b"new"}
+
+
+@pytest.mark.parametrize(
+    ("is_fixed", "name", "looks"), [(True, "a", False), (False, "a", True), (True, "c", True)]
+)
+def test_whose_rows_have_to_be_looked_at(is_fixed, name, looks):
+    """Where rows are not everybody's, or not all of the table's, or a filter of a hook's asks for what no
+    change is told with, a change alone does not say who may know of it."""
+    resource = Everything()
+    resource.is_fixed = is_fixed
+    filters = [{"column": name, "operator": "eq", "value": 1}]
+    query = Query(read_filters(filters, {name: Column(name, name, Kind.INTEGER, True)}), ("a",))
+    assert has_to_look(resource, query) is looks
 
 
 def test_a_group_that_grows_too_large():

@@ -55,7 +55,8 @@ class ResourceConsumer(SignInConsumer):
         self.entering: list[str] = []  # ids of those that are about to begin
         self._numbers = count(1)
         self._answering: set[str] = set()  # requests under way
-        self._held: deque[Frame | str] | None = None  # frames, each behind the requests that it waits for
+        # Frames, each behind the requests that it waits for, with the subscription that it is for.
+        self._held: deque[tuple[Frame, Subscription | None] | str] | None = None
 
     # --- life -----------------------------------------------------------------------------------------
 
@@ -202,11 +203,13 @@ class ResourceConsumer(SignInConsumer):
         if number not in self._held:
             self._held.append(number)
 
-    def hold(self, frame: Frame) -> None:
+    def hold(self, frame: Frame, ident: str = "") -> None:
+        """``ident``: of the subscription that a frame is for; if that has ended when its turn comes, and even
+        if the same has begun anew, it is not sent."""
         if self._held is None:
             self.connection.push(frame)
             return
-        self._held.append(frame)
+        self._held.append((frame, self.subscriptions.get(ident)))
         if len(self._held) > 2 * config.current().send_buffer:
             self._release(lambda number: True)  # a hook takes its time: better out of turn than without bound
 
@@ -223,8 +226,11 @@ class ResourceConsumer(SignInConsumer):
                 if not is_answered(first):
                     return
                 held.popleft()
-            else:
-                self.connection.push(held.popleft())  # type: ignore[arg-type]  # a frame
+                continue
+            held.popleft()
+            frame, subscription = first
+            if subscription is None or self.subscriptions.get(subscription.group.id) is subscription:
+                self.connection.push(frame)
         self._held = None
         holding.discard(self.connection.id)
 

@@ -3,8 +3,8 @@ response to the request that caused them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -14,9 +14,6 @@ from chat.realtime.hub import Hub
 from . import messages
 from .groups import DELETED, Group
 from .tracking import Row
-
-if TYPE_CHECKING:
-    from chat.realtime.connection import Connection
 
 # Connections with frames that wait for a response to go first: the id of each.
 holding: set[str] = set()
@@ -40,10 +37,11 @@ def send(
         data = msgspec.Raw(encoded(group, row) if shown is None else shown)
     resource = group.resource
     frame = Frame(messages.notification(operation, group.id, resource.schema, resource.entity, key, data))
-    _give(hub, group.connections(), frame, source)
+    _give(hub, group, frame, source)
 
 
-def _give(hub: Hub, members: Iterable[Connection], frame: Frame, source: str | None) -> None:
+def _give(hub: Hub, group: Group, frame: Frame, source: str | None) -> None:
+    members = group.connections()
     if source is not None and (writer := hub.connections.get(source.partition(".")[0])):
         writer.consumer.expect(source)
     if not holding:
@@ -52,7 +50,7 @@ def _give(hub: Hub, members: Iterable[Connection], frame: Frame, source: str | N
     free = []
     for connection in members:
         if connection.id in holding:
-            connection.consumer.hold(frame)
+            connection.consumer.hold(frame, group.id)
         else:
             free.append(connection)
     hub.give(free, frame)

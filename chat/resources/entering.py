@@ -77,15 +77,15 @@ async def _load_keys(feed: Feed, group: Following, user: Any) -> None:
 
 async def _read(feed: Feed, group: Following, query: Query, user: Any) -> dict[Any, tuple[bytes, bytes]]:
     """The rows of a group, which notes what changes meanwhile. Raises LayerUnavailable, django.db.Error."""
-    group.collecting = True
     try:
         for _ in range(ATTEMPTS):
             await feed.open()
+            group.begin()
             losses = feed.losses
             found = await in_database(read_snapshot)(feed.tracked, group.resource, user, query)
-            if feed.losses == losses:
+            if feed.losses == losses and not group.overrun:
                 return found
-            group.touched.clear()  # something was missed during the read: once more
+            # Something was missed during the read: once more.
         raise LayerUnavailable()
     except BaseException:
         group.collecting = False

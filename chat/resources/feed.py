@@ -36,6 +36,7 @@ AT_ONCE = 100  # changes for which the database is asked together
 MOST_WAITING = 10_000  # changes; a worker with more can't keep up
 ATTEMPTS = 3  # at the database
 PAUSE = 0.5  # seconds between them
+PATIENCE = 10.0  # seconds for all of them: a database that is silent for longer must not be waited for
 
 WORDS_MISSED = "changes may have been missed: subscribe again"
 
@@ -151,7 +152,7 @@ class Feed:
                 while self._queue and len(batch) < AT_ONCE and isinstance(self._queue[0], Change):
                     batch.append(self._queue.popleft())  # type: ignore[arg-type]  # as just looked at
                 await self._tell(batch)
-        except DatabaseError:
+        except (DatabaseError, TimeoutError):
             self.lose("database")
         except BUGS as error:
             self._failed(error)
@@ -168,15 +169,16 @@ class Feed:
         self._judge.tell(batch, needs, facts)
 
     async def _ask(self, needs: Needs) -> Facts:
-        """One visit to the database. Raises django.db.Error."""
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                facts = await in_database(look)(needs)
-                break
-            except DatabaseError:
-                if attempt == ATTEMPTS:
-                    raise
-                await asyncio.sleep(PAUSE)
+        """One visit to the database. Raises django.db.Error, TimeoutError."""
+        async with asyncio.timeout(PATIENCE):
+            for attempt in range(1, ATTEMPTS + 1):
+                try:
+                    facts = await in_database(look)(needs)
+                    break
+                except DatabaseError:
+                    if attempt == ATTEMPTS:
+                        raise
+                    await asyncio.sleep(PAUSE)
         self._judge.learn(facts)
         return facts
 

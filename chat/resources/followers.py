@@ -57,8 +57,7 @@ class Followers:
     def touch(self, key: Any) -> None:
         """A change of this row was heard: who is just reading rows has to look at it again."""
         for group in self.following:
-            if group.collecting:
-                group.touched.add(key)
+            group.touch(key)
 
 
 class Index:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 CREATED, UPDATED, DELETED = "create", "update", "delete"
 
+MOST_TOUCHED = 5_000  # rows that change while a snapshot is read; if they are more it is read again
+
 
 def extra_of(resource: ModelResource, query: Query) -> frozenset[str]:
     """Columns that only a hook's filter names: no change is told with them."""
@@ -118,6 +120,7 @@ class Following(Group):
         self.loaded = self.collecting = False
         self.loading: Task[None] | None = None
         self.touched: set[Any] = set()  # rows that changed while it was loaded
+        self.overrun = False  # they were too many
         self.looking: set[Any] = set()  # rows that are about to be looked at again, for this group alone
         self.apart: set[Any] = set()  # rows that it knows otherwise than ``main``
 
@@ -140,12 +143,25 @@ class Following(Group):
         self.held[key] = told if self.compares else None
         return UPDATED if had else CREATED
 
+    def touch(self, key: Any) -> None:
+        """A row has changed. Noted while rows are read: it has to be looked at again."""
+        if self.collecting:
+            if len(self.touched) < MOST_TOUCHED:
+                self.touched.add(key)
+            else:
+                self.overrun = True
+
+    def begin(self) -> None:
+        """Rows are about to be read."""
+        self.collecting, self.overrun = True, False
+        self.touched.clear()
+
     def reset(self) -> None:
         """Changes were missed: nothing is known of rows any more."""
         self.held = {}
         self.loaded = False
-        for keys in (self.touched, self.looking, self.apart):
-            keys.clear()
+        self.looking.clear()
+        self.apart.clear()
 
     @property
     def is_too_large(self) -> bool:
