@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from chat.realtime.testing import eventually
 from chat.resources import feed, groups
-from chat.resources.heard import MOST_REMEMBERED, REMEMBERED, Change, Heard
+from chat.resources.heard import REMEMBERED, Change, Heard
 from tests.feed_world import World
 
 KEYS, VALUES, PLACES = st.integers(1, 2), st.sampled_from([None, 0, 1, 1, 2, 3]), st.integers(0, 4)
@@ -182,12 +182,18 @@ async def test_a_database_that_does_not_answer(monkeypatch):
         assert not world.feed.followers
 
 
-def test_more_rows_than_are_remembered():
-    """Where the last word about a row was forgotten too early, every row counts as unclear for a while."""
+def test_more_rows_than_are_remembered(monkeypatch):
+    """Of rows beyond the bounds only the digest is kept, then nothing: every row counts as unclear then, for
+    a while."""
+    monkeypatch.setattr("chat.resources.heard.MOST_REMEMBERED", 10)
+    monkeypatch.setattr("chat.resources.heard.MOST_DIGESTS", 10)
     heard = Heard()
-    for key in range(MOST_REMEMBERED + 1):
+    follows, older, other = Change(0, was=b"b", now=b"c"), Change(0, was=b"0", now=b"a"), Change("x")
+    for key in range(20):
         heard.note(Change(key, was=b"a", now=b"b"), b"b", None, now=0.0)
-    assert heard.unclear([Change(0, was=b"0", now=b"a")], now=1.0) == {0}
-    assert heard.unclear([Change(0, was=b"0", now=b"a")], now=REMEMBERED + 1) == set()
+    assert [heard.unclear([change], 1.0) for change in (follows, older, other)] == [set(), {0}, set()]
+    heard.note(Change(20, was=b"a", now=b"b"), b"b", None, now=0.0)
+    assert [heard.unclear([change], 1.0) for change in (follows, older, other)] == [{0}, {0}, {"x"}]
+    assert heard.unclear([follows, older, other], REMEMBERED + 1) == {0}  # by its own order
     heard.sweep(REMEMBERED + 1)
-    assert heard.word(MOST_REMEMBERED, REMEMBERED) is None
+    assert all(heard.word(key, REMEMBERED) is None for key in range(21))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .tracking import Row
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from .groups import Following
 
 REMEMBERED = 5.0  # seconds
-MOST_REMEMBERED = 10_000  # rows; the next are read anew for a while
+MOST_REMEMBERED = 10_000  # rows, 5 MB; of more only the digest is kept
+MOST_DIGESTS = 100_000  # rows, 15 MB; if more change, all are read anew for a while
 MOST_STATES = 32  # of one row; a change that is later by more than that may be taken for a new one
 MOST_BEFORE = 8  # of one row; a delete may be told once more to who had it before those
 
@@ -49,8 +50,8 @@ class Word:
 
     told: bytes = NOTHING
     row: Row | None = None
-    states: dict[bytes, None] = field(default_factory=dict)
-    before: list[Row | None] = field(default_factory=list)
+    states: tuple[bytes, ...] = ()
+    before: tuple[Row | None, ...] = ()
     by_all: bool = False
     moment: float = 0.0
 
@@ -64,21 +65,18 @@ class Word:
     def note(self, change: Change, told: bytes, row: Row | None) -> None:
         """A change was heard, and the row told as ``row``."""
         for state in (change.was, change.now, told):
-            self.states.pop(state, None)
-            self.states[state] = None
-        while len(self.states) > MOST_STATES:
-            del self.states[next(iter(self.states))]
+            if state not in self.states:
+                self.states = (*self.states[-MOST_STATES:], state)
         if change.unknown:
             self.by_all = self.by_all or not self.told
         elif change.before not in self.before:
-            self.before.append(change.before)
+            self.before = (*self.before[-MOST_BEFORE:], change.before)
         if self.told and self.row not in self.before:
-            self.before.append(self.row)
-        del self.before[:-MOST_BEFORE]
+            self.before = (*self.before[-MOST_BEFORE:], self.row)
         self.told, self.row = told, row
 
     def copy(self) -> Word:
-        return Word(self.told, self.row, dict(self.states), list(self.before), self.by_all, self.moment)
+        return Word(self.told, self.row, self.states, self.before, self.by_all, self.moment)
 
     def leaves_out(self, change: Change, test: Callable[[Row], bool]) -> bool:
         """Whether those who had the row before a change have been told of none since: it is older than all
@@ -93,6 +91,7 @@ class Heard:
 
     def __init__(self) -> None:
         self._words: OrderedDict[Any, Word] = OrderedDict()
+        self._digests: OrderedDict[Any, tuple[bytes, float]] = OrderedDict()  # of what was told of others
         self._forgot = float("-inf")  # when one was forgotten too early
 
     def word(self, key: Any, now: float) -> Word | None:
@@ -111,7 +110,8 @@ class Heard:
             key = change.key
             word = within.get(key) or self.word(key, now)
             if word is None:
-                if forgetful:
+                digest, moment = self._digests.get(key, (change.was, now))
+                if forgetful or (change.was != digest and now - moment <= REMEMBERED):
                     found.add(key)
             elif word.doubts(change):
                 found.add(key)
@@ -128,10 +128,14 @@ class Heard:
         word.moment = now
         self._words[change.key] = word
         self._words.move_to_end(change.key)
-        while len(self._words) > MOST_REMEMBERED:
-            _, oldest = self._words.popitem(last=False)
-            if now - oldest.moment <= REMEMBERED:
-                self._forgot = now
+        if len(self._words) > MOST_REMEMBERED:
+            oldest, word = self._words.popitem(last=False)
+            self._digests[oldest] = word.told, word.moment
+            self._digests.move_to_end(oldest)
+            if len(self._digests) > MOST_DIGESTS:
+                _, (_, moment) = self._digests.popitem(last=False)
+                if now - moment <= REMEMBERED:
+                    self._forgot = now
 
     def sweep(self, now: float) -> None:
         """Forget what is old."""
@@ -140,3 +144,8 @@ class Heard:
             if now - word.moment <= REMEMBERED:
                 break
             del self._words[key]
+        while self._digests:
+            key, (_, moment) = next(iter(self._digests.items()))
+            if now - moment <= REMEMBERED:
+                break
+            del self._digests[key]
