@@ -383,6 +383,8 @@ async def test_a_thousand_subscriptions_leave_nothing_behind(app_server, word):
                 await one.send({"type": "subscription", "operation": "unsubscribe", "subscription_id": ident})
         if number % 2:
             one.abort()
+            async with asyncio.timeout(10):
+                await one.socket.wait_closed()
         else:
             await one.close()
 
