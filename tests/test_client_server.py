@@ -10,7 +10,7 @@ from playwright.sync_api import WebSocket
 
 from tests.browser import WAIT, Server, Windows, serving
 from tests.kit import RedisServer, wait_until
-from tests.lone_client import LoneClient
+from tests.lone_client import ROOM, LoneClient
 
 # Short enough for a test; the proportions are those of the defaults.
 QUICK = {
@@ -141,6 +141,7 @@ def test_a_full_room_lets_the_next_one_in(server: Server, windows: Windows) -> N
     limit_rooms(server, 1)
     try:
         first = LoneClient(windows(server), **QUICK).open()
+        wait_until(lambda: all(server.get(ROOM)[0] == 429 for _ in range(30)), "the limit on both workers")
         second = LoneClient(windows(server), **QUICK)
         second.run("void client.open()")
         second.page.wait_for_function("() => log.some(([, detail]) => detail?.why?.code === 'room_full')")

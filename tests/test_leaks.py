@@ -43,7 +43,8 @@ def _many_files() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def watched(redis_here: RedisServer, _many_files: None) -> Iterator[ChatServer]:
     """Two workers that tell what they hold."""
-    server = ChatServer(redis_here.url, workers=2, settings="tests.fault_settings").start()
+    env = {"CONNECT_RATE": "0"}  # all come from one address, as fast as they can
+    server = ChatServer(redis_here.url, workers=2, settings="tests.fault_settings", env=env).start()
     yield server
     server.stop()
     server.cleanup()

@@ -289,12 +289,7 @@ async def test_the_password_is_nowhere_but_hashed(start_server, own_redis, conne
     """Not in the database, in Redis' keys, in the log, nor in what the server shows of a connection."""
     server: ChatServer = await asyncio.to_thread(start_server, own_redis.url, workers=2)
     secret = "unmistakable-77"
-    await asyncio.to_thread(set_password, server, room, secret)
-
-    async def known() -> bool:
-        return (await asked(server, room))[1] == "password_required"
-
-    await eventually(known, "the password", SOON)
+    await guarded(server, room, secret)
     client = await connect(server.ws(room), headers={"X-Room-Password": secret})
     other = await connect(server.ws())
     await joined(other, room, password=secret)
