@@ -133,11 +133,12 @@ class World:
             (interest, "announce", self._announce),
         ):
             self._patches.enter_context(patch.object(module, name, value))
-        self.layer = SimpleNamespace(reconnects=0)
+        self.layer = SimpleNamespace(reconnects=0, publish=self._publish)
         self.announced = 0  # how often it was told that somebody follows, and listened for it
-        hub: Any = SimpleNamespace(
-            loop=self, layer=self.layer, connections={}, give=self._give, listen=self._announce, unlisten=id
-        )
+        loop = asyncio.get_running_loop()
+        self.create_future, self.call_soon = loop.create_future, loop.call_soon
+        own = {"loop": self, "layer": self.layer, "worker": "w", "connections": {}}
+        hub: Any = SimpleNamespace(**own, give=self._give, listen=self._announce, unlisten=id)
         self.feed = feed.Feed(hub, Table())
         self.feed.waiting = 1  # it stays
         await self.feed.open()
@@ -162,6 +163,11 @@ class World:
 
     async def _announce(self, *_: Any) -> None:
         self.announced += 1
+
+    def _publish(self, group: str, message: dict[str, Any], done: Callable[[Any], None]) -> None:
+        """A mark: it comes back at once, before what was committed and is not heard yet."""
+        self.call_soon(self.feed.take_mark, message["args"]["number"])
+        done(1)
 
     def _give(self, members: Any, frame: Any) -> None:
         for member in list(members):

@@ -10,7 +10,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from tests.kit import ChatServer, RedisServer, eventually
-from tests.resource_kit import Open, ResourceClient
+from tests.resource_kit import RESOURCES, Open, ResourceClient
 
 AUDITS = """
 from tests.blog.models import Audit
@@ -266,6 +266,9 @@ async def test_the_door_may_stay_closed(
     assert refused.value.response.status_code == 403
     body = json.loads(refused.value.response.body)
     assert body == {"error": {"code": code, "message": message}}
+    asked = await asyncio.to_thread(server.get, RESOURCES, X_Refuse=word)  # as a browser's page does
+    assert (asked[0], json.loads(asked[2])) == (403, body)
+    assert (await asyncio.to_thread(server.get, RESOURCES))[0] == 426
 
 
 async def test_the_door_does_not_tell_of_bugs(server: ChatServer, resources: Open) -> None:

@@ -123,6 +123,23 @@ async def test_the_same_subscription_twice(client, word):
     assert again["code"] == "subscription_not_found"
 
 
+async def test_who_comes_hears_nothing_of_before(client, word):
+    """A change that was answered before a subscription was asked for is not told to it, on either worker."""
+    writers = [await client() for _ in range(4)]
+    await (await client()).subscribe("users", **mine(word))  # so that changes are published
+    for number in range(10):
+        rows = [
+            await one.do("create", "users", data=person(f"{word}{number}{place}"))
+            for place, one in enumerate(writers)
+        ]
+        for one, row in zip(writers, rows, strict=True):
+            ident = await one.subscribe("users", **mine(word))
+            await one.do("update", "users", record_id=row["id"], data={"age": number})
+            assert (await one.expect(type="notification"))["data"]["age"] == number
+            await one.do("unsubscribe", subscription_id=ident)
+            await one.notifications()
+
+
 async def test_somebody_elses_subscription(client, word):
     """A subscription's id says nothing on another connection, although the ids may be the same."""
     ada, bob = await client(), await client()

@@ -7,12 +7,15 @@ from itertools import count
 from typing import Any, ClassVar
 
 from chat.realtime import SignInConsumer, config, control, on
+from chat.realtime.auth import describe_user
 from chat.realtime.codes import CloseCode
+from chat.realtime.connection import Connection
 from chat.realtime.counters import add
 from chat.realtime.errors import EnvelopeError, RealtimeError, Refused
 from chat.realtime.frames import Frame
 from chat.realtime.groups import topic_group
 from chat.realtime.hub import Hub
+from chat.realtime.transports import AsgiTransport
 
 from . import hooks, messages
 from .changes import origin
@@ -63,14 +66,28 @@ class ResourceConsumer(SignInConsumer):
     def initial_groups(self) -> list[str]:
         return [*super().initial_groups(), EVERY_RESOURCE_CONNECTION]
 
+    async def authorize(self) -> None:
+        await super().authorize()
+        if self.scope["type"] == "http":  # it only asks: hooks see a connection that nobody else does
+            asking = Connection("", self.hub, AsgiTransport(self.base_send))
+            asking.user = describe_user(self.user)
+            asking.address, asking.user_agent = self.handshake.address, self.handshake.user_agent
+            await self._before_connect(asking)
+
     async def connect(self) -> None:
+        await self._before_connect(self.connection)
+        await self.accept()
+
+    async def _before_connect(self, connection: Connection) -> None:
+        if not hooks.has(ResourceHook.BEFORE_CONNECT):
+            return
+        context = ResourceContext(connection=connection, user=self.user, consumer=self)
         try:
-            await self._run(ResourceHook.BEFORE_CONNECT)
+            await hooks.run(ResourceHook.BEFORE_CONNECT, context)
         except HookError as error:
             raise Refused(error.message, code=error.code) from None
         except ResourceError as error:
             raise Refused(error.message) from None
-        await self.accept()
 
     async def connected(self) -> None:
         await self._tell(ResourceHook.AFTER_CONNECT)
@@ -86,16 +103,10 @@ class ResourceConsumer(SignInConsumer):
             holding.discard(self.connection.id)
             self._held = None
 
-    async def _run(self, point: ResourceHook) -> None:
-        if hooks.has(point):
-            await hooks.run(point, self._resource_context(None))
-
     async def _tell(self, point: ResourceHook, code: int | None = None) -> None:
         if hooks.has(point):
-            await hooks.tell(point, self._resource_context(code))
-
-    def _resource_context(self, code: int | None) -> ResourceContext:
-        return ResourceContext(connection=self.connection, user=self.user, consumer=self, code=code)
+            context = ResourceContext(connection=self.connection, user=self.user, consumer=self, code=code)
+            await hooks.tell(point, context)
 
     decode = staticmethod(messages.decode)
 

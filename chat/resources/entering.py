@@ -51,6 +51,7 @@ async def enter(
         return await _with_snapshot(consumer, subscription, query, user)
     if isinstance(group, Following):
         await _load(feed, group, user)
+    await feed.catch_up()
     admit(consumer, subscription)
     return None
 

@@ -13,14 +13,16 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from functools import partial
+from itertools import count
 from typing import Any
 
 from django.db import Error as DatabaseError
 
-from chat.realtime import log
+from chat.realtime import config, log
 from chat.realtime.database import in_database
-from chat.realtime.errors import BUGS
-from chat.realtime.hub import Hub
+from chat.realtime.errors import BUGS, LayerUnavailable
+from chat.realtime.hub import CONTROL, Hub
 
 from . import interest
 from .followers import Followers
@@ -55,6 +57,9 @@ class Feed:
         self._connects = 0
         self._queue: deque[Change | Callable[[], None]] = deque()
         self._task: asyncio.Task[None] | None = None
+        self._numbers = count(1)
+        self._mark: asyncio.Future[None] | None = None  # not sent yet
+        self._marks: dict[int, asyncio.Future[None]] = {}  # on their way
 
     # --- life -----------------------------------------------------------------------------------------
 
@@ -76,6 +81,49 @@ class Feed:
         connects = self.hub.layer.reconnects
         await interest.announce(self.hub, self.tracked.label)
         self._connects = connects
+
+    async def catch_up(self) -> None:
+        """Wait until what was published before now is told: who comes then hears nothing of what was before.
+
+        It takes a mark through the layer, one for all who wait in this turn of the loop. Raises
+        LayerUnavailable.
+        """
+        if self._mark is None:
+            self._mark = self.hub.loop.create_future()
+            self._mark.add_done_callback(retrieved)
+            self.hub.loop.call_soon(self._send_mark, self._mark)
+        mark = self._mark
+        try:
+            async with asyncio.timeout(config.current().redis_timeout):
+                await asyncio.shield(mark)
+        except TimeoutError:
+            raise LayerUnavailable() from None
+
+    def _send_mark(self, mark: asyncio.Future[None]) -> None:
+        self._mark = None
+        number = next(self._numbers)
+        self._marks[number] = mark
+        args = {"model": self.tracked.label, "worker": self.hub.worker, "number": number}
+        message = {"type": CONTROL, "ask": "feed_mark", "args": args, "reply_to": "", "ref": ""}
+
+        def published(result: Any) -> None:
+            if isinstance(result, BaseException):
+                self._settle(number, LayerUnavailable())
+
+        self.hub.layer.publish(self.tracked.group, message, published)
+
+    def take_mark(self, number: int) -> None:
+        """A mark came back; with it those before it that were lost on the way."""
+        for known in [known for known in self._marks if known <= number]:
+            self.after_those(partial(self._settle, known))
+
+    def _settle(self, number: int, error: LayerUnavailable | None = None) -> None:
+        mark = self._marks.pop(number, None)
+        if mark is not None and not mark.done():
+            if error is None:
+                mark.set_result(None)
+            else:
+                mark.set_exception(error)
 
     @property
     def is_idle(self) -> bool:
@@ -199,6 +247,8 @@ class Feed:
         """Changes were missed, or may have been: nobody goes on as if not. Who is just coming reads anew."""
         self.losses += 1
         self._queue.clear()
+        for number in list(self._marks):
+            self._settle(number, LayerUnavailable())
         lost = {connection for group in self.followers for connection in group.connections()}
         if lost:
             log.event(
@@ -215,7 +265,7 @@ class Feed:
             connection.consumer.lose(WORDS_MISSED)
 
 
-def retrieved(task: asyncio.Task[Any]) -> None:
+def retrieved(task: asyncio.Future[Any]) -> None:
     """Everybody may have stopped waiting for a task: then its error is nobody's."""
     if not task.cancelled():
         task.exception()

@@ -50,6 +50,14 @@ def _row_changed(hub: Hub, args: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
+@control.command("feed_mark")
+def _feed_mark(hub: Hub, args: dict[str, Any]) -> dict[str, Any]:
+    feed = _feeds.get(hub, {}).get(args["model"])
+    if feed is not None and args["worker"] == hub.worker:
+        feed.take_mark(args["number"])
+    return {}
+
+
 @control.command("followed")
 def _followed(hub: Hub, args: dict[str, Any]) -> dict[str, Any]:
     """What this worker follows, for a process that asks."""
