@@ -86,6 +86,29 @@ one.save()
     assert (await watcher.client.told("update"))["data"]["age"] == 42
 
 
+async def test_a_save_that_failed(watcher):
+    """What a row was is read anew after a save that failed: meanwhile it may have become another."""
+    code = """
+from django.db import IntegrityError
+from chat.resources import changes
+one, other = person(word), person(word + "b")
+one.email = other.email
+try:
+    one.save()
+except IntegrityError:
+    pass
+Person.objects.filter(pk=one.pk).update(name="meanwhile")
+result, record = [], changes.record
+changes.record = lambda target, using, key, before, after: result.append(before["name"])
+try:
+    one.email = word + "@example.com"
+    one.save()
+finally:
+    changes.record = record
+"""
+    assert await watcher.run(code) == ["meanwhile"]
+
+
 async def test_bulk_calls(watcher):
     """bulk_create, update, bulk_update and delete of a queryset are told row by row."""
     word = watcher.word

@@ -53,7 +53,7 @@ class LiveQuerySet(models.QuerySet[Any]):
         self._for_write = True
         rows = list(objs)
         target = tracked(self.model)
-        with transaction.atomic(using=self.db):
+        with transaction.atomic(using=self.db, savepoint=False):  # as Django's own
             watched = _is_watched(self.model)
             before = target.rows(self.db, self._known(rows, options)) if watched else {}
             made = super().bulk_create(rows, *args, **options)

@@ -25,7 +25,9 @@ UNKNOWN = b""  # a row of which nobody knows what it was
 # Which request of which connection a change comes from: ``"<connection id>.<number>"``.
 origin: ContextVar[str | None] = ContextVar("origin", default=None)
 
-_BEFORE = "_resources_before"  # where an instance keeps what its row was
+# Where an instance keeps what its row was, between the signals around a change; and what it was just read as,
+# under a lock that is still held.
+_BEFORE, _LOCKED = "_resources_before", "_resources_locked"
 
 Model = type[models.Model]
 
@@ -98,18 +100,24 @@ def follow(resource: ModelResource) -> None:
         if issubclass(sender, concrete):
             _add(_models, sender, (concrete._meta.label_lower, concrete))
             for signal, handler in _SIGNALS:
-                signal.connect(handler, sender=sender, weak=False, dispatch_uid=handler.__name__)
+                signal.connect(
+                    handler, sender=sender, weak=False, dispatch_uid=f"{__name__}.{handler.__name__}"
+                )
     for field in concrete._meta.local_many_to_many:
         through: Any = field.remote_field.through
         _add(_joined, through, field)
-        m2m_changed.connect(_m2m_changed, sender=through, weak=False, dispatch_uid="resources_m2m_changed")
+        m2m_changed.connect(_m2m_changed, sender=through, weak=False, dispatch_uid=f"{__name__}.m2m")
     for key in concrete._meta.concrete_fields:
         if isinstance(key, models.ForeignKey) and _is_emptied(key):
             for target in apps.get_models(include_auto_created=True):
                 if issubclass(target, key.related_model):
                     _add(_emptied, target, key)
-                    pre_delete.connect(_pre_empty, sender=target, weak=False, dispatch_uid="_pre_empty")
-                    post_delete.connect(_post_empty, sender=target, weak=False, dispatch_uid="_post_empty")
+                    pre_delete.connect(
+                        _pre_empty, sender=target, weak=False, dispatch_uid=f"{__name__}.empty"
+                    )
+                    post_delete.connect(
+                        _post_empty, sender=target, weak=False, dispatch_uid=f"{__name__}.empty"
+                    )
 
 
 def _add(table: dict[Model, tuple[Any, ...]], key: Model, value: Any) -> None:
@@ -126,9 +134,13 @@ def _is_emptied(field: models.ForeignKey[Any, Any]) -> bool:
 
 def _read_before(instance: models.Model, sender: Model, using: str, lock: bool) -> None:
     """Note on the instance what its row is: ``{label: row or None}``."""
-    found = {}
+    found: dict[str, Row | None] | None = None
     for label, model in _models.get(sender, ()):
-        if not interest.watched(label) or instance.pk is None or _BEFORE in instance.__dict__:
+        if not interest.watched(label) or instance.pk is None:
+            continue
+        if found is None:
+            found = instance.__dict__.pop(_LOCKED, {})
+        if label in found:
             continue
         target = tracked(model)
         # Locked, no other transaction can change it between this look and our own change.
@@ -148,7 +160,7 @@ def note_before(instance: models.Model, using: str) -> None:
             target = tracked(model)
             found[label] = {name: getattr(instance, name) for name in target.attnames}
     if found:
-        instance.__dict__[_BEFORE] = found
+        instance.__dict__[_LOCKED] = found
 
 
 def _pre_save(sender: Model, instance: models.Model, using: str, **_: Any) -> None:
@@ -156,9 +168,12 @@ def _pre_save(sender: Model, instance: models.Model, using: str, **_: Any) -> No
 
 
 def _post_save(sender: Model, instance: models.Model, using: str, created: bool, **_: Any) -> None:
+    before = None
     for label, model in _models.get(sender, ()):
         if interest.watched(label):
-            target, before = tracked(model), instance.__dict__.pop(_BEFORE, {})
+            if before is None:
+                before = instance.__dict__.pop(_BEFORE, {})
+            target = tracked(model)
             was = None if created else before.get(label, UNKNOWN)
             record(target, using, instance.pk, was, target.rows(using, [instance.pk]).get(instance.pk))
         else:

@@ -51,6 +51,7 @@ class ResourceConsumer(SignInConsumer):
     concurrency = 8
     max_subscriptions: ClassVar[int] = 100  # of one connection
     subprotocols = ["resources.v1"]  # for browsers, which offer a token beside a real one
+    decode = staticmethod(messages.decode)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -107,8 +108,6 @@ class ResourceConsumer(SignInConsumer):
         if hooks.has(point):
             context = ResourceContext(connection=self.connection, user=self.user, consumer=self, code=code)
             await hooks.tell(point, context)
-
-    decode = staticmethod(messages.decode)
 
     # --- messages -------------------------------------------------------------------------------------
 
