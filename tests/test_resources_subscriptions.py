@@ -8,16 +8,23 @@ from typing import Any, ClassVar
 from uuid import uuid4
 
 import pytest
+from django.contrib.auth.models import AnonymousUser
+from rest_framework.permissions import BasePermission
 
+from chat.models import Room
 from chat.realtime.testing import eventually
 from chat.realtime.testing.workers import ask
 from chat.resources.columns import Column, Kind
 from chat.resources.consumer import ResourceConsumer
 from chat.resources.delivery import holding
+from chat.resources.entering import read_snapshot
+from chat.resources.errors import TooManySubscriptions
 from chat.resources.filters import Filters, read_filters
 from chat.resources.followers import Index
 from chat.resources.groups import Following, Group, has_to_look
-from chat.resources.options import Query
+from chat.resources.options import Query, read_options
+from chat.resources.resource import ModelResource
+from chat.resources.tracking import tracked
 from tests.kit import ChatServer
 from tests.resource_kit import ResourceClient
 
@@ -529,6 +536,33 @@ def test_whose_rows_have_to_be_looked_at(is_fixed, name, looks):
     filters = [{"column": name, "operator": "eq", "value": 1}]
     query = Query(read_filters(filters, {name: Column(name, name, Kind.INTEGER, True)}), ("a",))
     assert has_to_look(resource, query) is looks
+
+
+class NotTea(BasePermission):
+    def has_object_permission(self, request: Any, view: Any, obj: Any) -> bool:
+        return obj.name != "tea"
+
+
+class FewRooms(ModelResource):
+    model = Room
+    fields = ["id", "name"]
+    filter_fields = ["name"]
+    permission_classes = [NotTea]
+    max_followed = 2
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("names", [("tea", "milk"), ("tea", "milk", "cake")])
+def test_a_snapshot_is_whole_or_refused(names):
+    """Rows that a permission hides count too: beyond the last one that was looked at there may be more."""
+    Room.objects.bulk_create([Room(name=name) for name in names])
+    resource = FewRooms("a", "rooms")
+    asked = tracked(Room), resource, AnonymousUser(), read_options(resource, {"columns": ["name"]})
+    if len(names) > 2:
+        with pytest.raises(TooManySubscriptions):
+            read_snapshot(*asked)
+    else:
+        assert [shown for shown, _ in read_snapshot(*asked).values()] == [b'{"name":"milk"}']
 
 
 def test_a_group_that_grows_too_large():

@@ -187,17 +187,20 @@ def read_snapshot(
     shape, most, names = resource.representation, resource.max_followed, tracked.attnames
     rows = ordered(resource.get_queryset(user).filter(query.filters.q()), query)[: most + 1]
     found: dict[Any, tuple[bytes, bytes]] = {}
+    looked = 0  # at so many rows, of which some may be hidden: what is beyond the last is not known
     if shape.plain and not resource.checks_objects:
         render = shape.renderer(query.columns)
         for values in rows.values_list(*names):
+            looked += 1
             row = dict(zip(names, values, strict=True))
             found[values[0]] = messages.encode(render(row)), digest(tracked.pack(row))
     else:
         for one in rows:
+            looked += 1
             if not resource.checks_objects or asking.allows(one):
                 row = {name: getattr(one, name) for name in names}
                 shown = shape.of_instance(one, query.columns, asking.context)
                 found[one.pk] = messages.encode(shown), digest(tracked.pack(row))
-    if len(found) > most:
+    if looked > most:
         raise TooManySubscriptions(TOO_MANY_ROWS, details={"limit": most})
     return found
