@@ -41,6 +41,7 @@ __all__ = [
     "eventually",
     "free_port",
     "on_each_worker",
+    "serving_app",
     "settings_left_alone",
     "wait_until",
 ]
@@ -206,6 +207,22 @@ class QuietSocket(testing.QuietSocket):
     @classmethod
     async def upgraded(cls, port: int, path: str = CHAT) -> Self:
         return await super().upgraded(port, path)
+
+
+@contextmanager
+def serving_app(variables: dict[str, str]) -> Iterator[ChatServer]:
+    """Two workers on a Redis of their own, with the app that these variables install, migrated."""
+    redis = RedisServer().start()
+    server = ChatServer(redis.url, workers=2, env=variables)
+    try:
+        migrated = server.manage("migrate", "--noinput", "--verbosity", "0")
+        assert migrated.returncode == 0, migrated.stderr
+        yield server.start()
+    finally:
+        server.stop()
+        server.cleanup()
+        redis.stop()
+        redis.cleanup()
 
 
 async def on_each_worker(

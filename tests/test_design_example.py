@@ -10,7 +10,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from chat.realtime.testing.server import environment
-from tests.kit import ChatServer, Client, RedisServer
+from tests.kit import ChatServer, Client, serving_app
 from tests.pages import ROOT
 
 FILES = {
@@ -88,17 +88,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChatServer]:
         (root / name).write_text(content)
     env = {"PYTHONPATH": f"{root}{os.pathsep}{ROOT}", "DJANGO_SETTINGS_MODULE": "shop_settings"}
     make(env, root)
-    redis = RedisServer().start()
-    server = ChatServer(redis.url, workers=2, env=env)
-    try:
-        migrated = server.manage("migrate", "--noinput", "--verbosity", "0")
-        assert migrated.returncode == 0, migrated.stderr
-        yield server.start()
-    finally:
-        server.stop()
-        server.cleanup()
-        redis.stop()
-        redis.cleanup()
+    with serving_app(env) as server:
+        yield server
 
 
 def make(env: dict[str, str], root: Path) -> None:

@@ -12,7 +12,7 @@ from websockets.exceptions import InvalidStatus
 
 import chat.realtime
 from chat.realtime.testing.server import environment
-from tests.kit import ChatServer, Client, RedisServer
+from tests.kit import ChatServer, Client, serving_app
 from tests.pages import DOCS, ROOT, blocks, read
 
 PAGE = read("extending.md") + read("middleware.md") + read("streaming.md")
@@ -70,17 +70,8 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def shop(app: dict[str, str]) -> Iterator[ChatServer]:
     """A server of two workers with the app."""
-    redis = RedisServer().start()
-    server = ChatServer(redis.url, workers=2, env=app)
-    try:
-        migrated = server.manage("migrate", "--noinput", "--verbosity", "0")
-        assert migrated.returncode == 0, migrated.stderr
-        yield server.start()
-    finally:
-        server.stop()
-        server.cleanup()
-        redis.stop()
-        redis.cleanup()
+    with serving_app(app) as server:
+        yield server
 
 
 def run(variables: dict[str, str], *arguments: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from chat.resources.errors import ResourceError
 from chat.resources.filters import Operator
 from chat.resources.resource import OPERATIONS, ModelResource
-from tests.kit import ChatServer, RedisServer
+from tests.kit import ChatServer, serving_app
 from tests.pages import ROOT, blocks, code, read, table
 from tests.resource_kit import ResourceClient
 from tests.test_docs_extending import run
@@ -33,17 +33,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChatServer]:
         (root / name).write_text(content)
     variables = {"PYTHONPATH": f"{root}{os.pathsep}{ROOT}", "DJANGO_SETTINGS_MODULE": "docs_shop"}
     run(variables, "manage.py", "makemigrations", "shop")
-    redis = RedisServer().start()
-    server = ChatServer(redis.url, workers=2, env=variables)
-    try:
-        migrated = server.manage("migrate", "--noinput", "--verbosity", "0")
-        assert migrated.returncode == 0, migrated.stderr
-        yield server.start()
-    finally:
-        server.stop()
-        server.cleanup()
-        redis.stop()
-        redis.cleanup()
+    with serving_app(variables) as server:
+        yield server
 
 
 async def test_the_app(shop):
