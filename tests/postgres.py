@@ -1,5 +1,6 @@
 """A real PostgreSQL of a test's own, on a free port, that can be killed, restarted and frozen."""
 
+import contextlib
 import glob
 import os
 import pwd
@@ -79,7 +80,8 @@ class PostgresServer(Process):
 
     def _signal_all(self, number: int) -> None:
         for pid in [self.pid, *self.children()]:  # each leads a session of its own
-            self.signal(number, pid)
+            with contextlib.suppress(ProcessLookupError):  # one that served a client has just ended
+                self.signal(number, pid)
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [_program(program), "-D", str(self.data), *arguments]
